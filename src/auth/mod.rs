@@ -1,0 +1,1 @@
+//! Floor 1. Password methods as step machines.

@@ -1,0 +1,1 @@
+//! Floor 1. Results: key, store, versions, flight, policy.

@@ -1,0 +1,1 @@
+//! Floor 3. What Postgres says of its tables.

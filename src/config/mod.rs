@@ -1,0 +1,1 @@
+//! Floor 0. The config file: raw, validated, reloaded.

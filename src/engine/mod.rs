@@ -1,0 +1,1 @@
+//! Floor 2. One client connection, without IO.

@@ -1,0 +1,1 @@
+//! Floor 0. Errors: kind, SQLSTATE, level, fate.

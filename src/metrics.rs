@@ -1,0 +1,1 @@
+//! Floor 0. Every metric's name, once.

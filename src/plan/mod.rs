@@ -1,0 +1,1 @@
+//! Floor 1. Query shape to server-side statement.

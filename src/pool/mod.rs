@@ -1,0 +1,1 @@
+//! Floor 1. Sizes, limits and queues of a pool.

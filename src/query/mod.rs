@@ -1,0 +1,1 @@
+//! Floor 1. What does this SQL do?

@@ -1,0 +1,1 @@
+//! Floor 1. What has this client established?

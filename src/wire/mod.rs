@@ -1,0 +1,1 @@
+//! Floor 0. Bytes to messages and back.
