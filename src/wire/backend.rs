@@ -1,7 +1,7 @@
 //! Floor 0. Messages a server sends. Each knows its body (`decode`) and its whole message (`encode`).
 
 use super::Violation;
-use super::body::{Body, message, put_count, put_i32, put_string, put_value};
+use super::body::{Body, message, put_i32, put_string, put_value};
 use super::diagnostics::Fields;
 use super::lists::{Formats, Oids};
 use super::startup::SECRET_LEN;
@@ -86,14 +86,20 @@ impl<'a> Message<'a> {
             tag::DATA_ROW => DataRow::decode(body).map(Self::DataRow),
             tag::EMPTY_QUERY_RESPONSE => empty(body, Self::EmptyQueryResponse),
             tag::ERROR_RESPONSE => Fields::decode(body).map(Self::ErrorResponse),
-            tag::FUNCTION_CALL_RESPONSE => FunctionCallResponse::decode(body).map(Self::FunctionCallResponse),
+            tag::FUNCTION_CALL_RESPONSE => {
+                FunctionCallResponse::decode(body).map(Self::FunctionCallResponse)
+            }
             tag::NEGOTIATE_PROTOCOL_VERSION => {
                 NegotiateProtocolVersion::decode(body).map(Self::NegotiateProtocolVersion)
             }
             tag::NO_DATA => empty(body, Self::NoData),
             tag::NOTICE_RESPONSE => Fields::decode(body).map(Self::NoticeResponse),
-            tag::NOTIFICATION_RESPONSE => NotificationResponse::decode(body).map(Self::NotificationResponse),
-            tag::PARAMETER_DESCRIPTION => ParameterDescription::decode(body).map(Self::ParameterDescription),
+            tag::NOTIFICATION_RESPONSE => {
+                NotificationResponse::decode(body).map(Self::NotificationResponse)
+            }
+            tag::PARAMETER_DESCRIPTION => {
+                ParameterDescription::decode(body).map(Self::ParameterDescription)
+            }
             tag::PARAMETER_STATUS => ParameterStatus::decode(body).map(Self::ParameterStatus),
             tag::PARSE_COMPLETE => empty(body, Self::ParseComplete),
             tag::PORTAL_SUSPENDED => empty(body, Self::PortalSuspended),
@@ -153,7 +159,10 @@ impl<'a> BackendKeyData<'a> {
         let mut body = Body(body);
         let pid = body.i32()?;
         let secret = body.0;
-        SECRET_LEN.contains(&secret.len()).then_some(Self { pid, secret }).ok_or(Violation::MessageLength)
+        SECRET_LEN
+            .contains(&secret.len())
+            .then_some(Self { pid, secret })
+            .ok_or(Violation::MessageLength)
     }
 
     /// Appends the whole message.
@@ -214,14 +223,17 @@ impl ReadyForQuery {
         let mut body = Body(body);
         let byte = body.byte()?;
         body.end()?;
-        let status = TransactionStatus::from_byte(byte).ok_or(Violation::TransactionStatus(byte))?;
+        let status =
+            TransactionStatus::from_byte(byte).ok_or(Violation::TransactionStatus(byte))?;
         Ok(Self { status })
     }
 
     /// Appends the whole message.
     #[inline]
     pub fn encode(&self, out: &mut Vec<u8>) {
-        message(tag::READY_FOR_QUERY, out, |out| out.push(self.status.as_byte()));
+        message(tag::READY_FOR_QUERY, out, |out| {
+            out.push(self.status.as_byte())
+        });
     }
 }
 
@@ -289,7 +301,11 @@ impl<'a> NotificationResponse<'a> {
         let channel = body.string()?;
         let payload = body.string()?;
         body.end()?;
-        Ok(Self { pid, channel, payload })
+        Ok(Self {
+            pid,
+            channel,
+            payload,
+        })
     }
 
     /// Appends the whole message.
@@ -318,9 +334,14 @@ impl<'a> NegotiateProtocolVersion<'a> {
         let newest_minor = body.i32()?;
         let count = body.u32()?;
         // no capacity from the count: the vector grows with names that are really there
-        let unknown = (0..count).map(|_| body.string()).collect::<Result<_, _>>()?;
+        let unknown = (0..count)
+            .map(|_| body.string())
+            .collect::<Result<_, _>>()?;
         body.end()?;
-        Ok(Self { newest_minor, unknown })
+        Ok(Self {
+            newest_minor,
+            unknown,
+        })
     }
 
     /// Appends the whole message.
@@ -349,7 +370,10 @@ impl<'a> CopyResponse<'a> {
         let overall_format = body.byte()?;
         let formats = Formats::read(&mut body)?;
         body.end()?;
-        Ok(Self { overall_format, formats })
+        Ok(Self {
+            overall_format,
+            formats,
+        })
     }
 
     /// Appends the whole message, with one of the three tags.
@@ -379,7 +403,9 @@ impl<'a> FunctionCallResponse<'a> {
 
     /// Appends the whole message.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        message(tag::FUNCTION_CALL_RESPONSE, out, |out| put_value(self.value, out));
+        message(tag::FUNCTION_CALL_RESPONSE, out, |out| {
+            put_value(self.value, out)
+        });
     }
 }
 

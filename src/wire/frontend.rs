@@ -5,6 +5,8 @@ use super::body::{Body, message, put_count, put_i16, put_i32, put_string, put_u3
 use super::lists::{Formats, Oids, Values, write_values};
 use crate::pg::Oid;
 
+pub use super::authentication::{MAX_AUTHENTICATION, Password, SaslInitialResponse, password};
+
 /// Type bytes.
 #[allow(missing_docs, reason = "the manual's words")]
 pub mod tag {
@@ -24,14 +26,13 @@ pub mod tag {
     pub const TERMINATE: u8 = b'X';
 }
 
-/// The largest length word of a password or SASL message, as in Postgres: it is sent before anyone is trusted.
-pub const MAX_AUTHENTICATION: usize = 65_535;
-
 /// The largest length word Postgres accepts for a message after login; an unknown tag is a violation.
 #[inline]
 pub fn limit(tag: u8) -> Result<usize, Violation> {
     match tag {
-        tag::QUERY | tag::PARSE | tag::BIND | tag::FUNCTION_CALL | tag::COPY_DATA => Ok(0x3fff_fffe),
+        tag::QUERY | tag::PARSE | tag::BIND | tag::FUNCTION_CALL | tag::COPY_DATA => {
+            Ok(0x3fff_fffe)
+        }
         tag::SYNC | tag::FLUSH | tag::EXECUTE | tag::DESCRIBE | tag::CLOSE => Ok(10_000),
         tag::TERMINATE | tag::COPY_DONE | tag::COPY_FAIL => Ok(10_000),
         _ => Err(Violation::FrontendTag(tag)),
@@ -173,7 +174,11 @@ impl<'a> Bind<'a> {
         let mut body = Body(body);
         let portal = body.string()?;
         let statement = body.string()?;
-        Ok(Self { portal, statement, rest: body.0 })
+        Ok(Self {
+            portal,
+            statement,
+            rest: body.0,
+        })
     }
 
     /// Reads and checks the rest.
@@ -212,7 +217,11 @@ impl<'a> Parameters<'a> {
         let values = Values::read(&mut body)?;
         let result_formats = Formats::read(&mut body)?;
         body.end()?;
-        Ok(Self { formats, values, result_formats })
+        Ok(Self {
+            formats,
+            values,
+            result_formats,
+        })
     }
 
     /// Appends them as they stand in a Bind.
@@ -392,7 +401,12 @@ impl<'a> FunctionCall<'a> {
         let arguments = Values::read_sized(&mut body, Violation::ArgumentSize)?;
         let result_format = body.i16()?;
         body.end()?;
-        Ok(Self { function, formats, arguments, result_format })
+        Ok(Self {
+            function,
+            formats,
+            arguments,
+            result_format,
+        })
     }
 
     /// Appends the whole message.
@@ -442,73 +456,6 @@ impl<'a> CopyFail<'a> {
     /// Appends the whole message.
     pub fn encode(&self, out: &mut Vec<u8>) {
         message(tag::COPY_FAIL, out, |out| put_string(self.message, out));
-    }
-}
-
-/// PasswordMessage, SASLInitialResponse, SASLResponse or GSSResponse: one tag, told apart by what was asked for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Password<'a> {
-    /// The raw body.
-    pub data: &'a [u8],
-}
-
-impl<'a> Password<'a> {
-    /// Takes the body; also a SASLResponse.
-    pub fn decode(body: &'a [u8]) -> Result<Self, Violation> {
-        Ok(Self { data: body })
-    }
-
-    /// Appends the whole message; also a SASLResponse.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        message(tag::PASSWORD, out, |out| out.extend_from_slice(self.data));
-    }
-
-    /// The body as a password or md5 response: one string that ends where the body ends.
-    pub fn text(&self) -> Result<&'a [u8], Violation> {
-        let mut body = Body(self.data);
-        let text = body.string().map_err(|_| Violation::PasswordSize)?;
-        body.end().map_err(|_| Violation::PasswordSize)?;
-        Ok(text)
-    }
-}
-
-impl std::fmt::Debug for Password<'_> {
-    /// It must not reach a log.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Password({} bytes)", self.data.len())
-    }
-}
-
-/// Appends a PasswordMessage with a password or md5 response.
-pub fn password(text: &[u8], out: &mut Vec<u8>) {
-    message(tag::PASSWORD, out, |out| put_string(text, out));
-}
-
-/// SASLInitialResponse: the first `p` of a SASL exchange.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SaslInitialResponse<'a> {
-    /// The mechanism chosen.
-    pub mechanism: &'a [u8],
-    /// The client's first message, if it sends one along.
-    pub data: Option<&'a [u8]>,
-}
-
-impl<'a> SaslInitialResponse<'a> {
-    /// Reads the body.
-    pub fn decode(body: &'a [u8]) -> Result<Self, Violation> {
-        let mut body = Body(body);
-        let mechanism = body.string()?;
-        let data = body.value()?;
-        body.end()?;
-        Ok(Self { mechanism, data })
-    }
-
-    /// Appends the whole message.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        message(tag::PASSWORD, out, |out| {
-            put_string(self.mechanism, out);
-            super::body::put_value(self.data, out);
-        });
     }
 }
 

@@ -127,21 +127,33 @@ impl fmt::Display for Violation {
             Self::BackendTag(tag) => write!(f, "invalid backend message type {tag}"),
             Self::DescribeSubtype(byte) => write!(f, "invalid DESCRIBE message subtype {byte}"),
             Self::CloseSubtype(byte) => write!(f, "invalid CLOSE message subtype {byte}"),
-            Self::ArgumentSize(size) => write!(f, "invalid argument size {size} in function call message"),
+            Self::ArgumentSize(size) => {
+                write!(f, "invalid argument size {size} in function call message")
+            }
             Self::PasswordSize => f.write_str("invalid password packet size"),
             Self::ResultFormats { formats, columns } => {
-                write!(f, "bind message has {formats} result formats but query has {columns} columns")
+                write!(
+                    f,
+                    "bind message has {formats} result formats but query has {columns} columns"
+                )
             }
-            Self::TransactionStatus(byte) => write!(f, "invalid transaction status {byte} in ReadyForQuery"),
+            Self::TransactionStatus(byte) => {
+                write!(f, "invalid transaction status {byte} in ReadyForQuery")
+            }
             Self::StartupLength => f.write_str("invalid length of startup packet"),
             Self::StartupLayout => {
                 f.write_str("invalid startup packet layout: expected terminator as last byte")
             }
             Self::NoUser => f.write_str("no PostgreSQL user name specified in startup packet"),
             Self::UnsupportedProtocol { major, minor } => {
-                write!(f, "unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.2")
+                write!(
+                    f,
+                    "unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.2"
+                )
             }
-            Self::CancelKeyLength => f.write_str("invalid length of cancel key in cancel request packet"),
+            Self::CancelKeyLength => {
+                f.write_str("invalid length of cancel key in cancel request packet")
+            }
         }
     }
 }
