@@ -31,12 +31,13 @@ impl Engine {
         self.reads.is_some()
             && self.status == TransactionStatus::Idle
             && !self.unsettled
+            && !self.open_batch
             && self.server.as_ref().is_none_or(|server| server.ledger.is_idle() || server.ledger.ends_with_sync())
     }
 
     /// Tries to answer the batch that begins here. `None`: it goes to a server.
     pub(super) fn from_memory(&mut self, input: &[u8]) -> Result<Option<Next>, Error> {
-        if !self.may_read_memory() {
+        if !self.may_read_memory() || self.reads.as_ref().is_some_and(|reads| reads.decided) {
             return Ok(None);
         }
         let mut text = Vec::new();
@@ -46,10 +47,19 @@ impl Engine {
         match self.look_up(&batch, &plan) {
             Found::Entry(entry) => {
                 self.answer(&batch, &entry);
+                self.offer_release();
                 Ok(Some(Next::Took(len)))
             }
-            Found::Wait(want) => Ok(Some(Next::Wants(want))),
-            Found::Nothing => Ok(None),
+            Found::Wait(want) => {
+                self.offer_release();
+                Ok(Some(Next::Wants(want)))
+            }
+            Found::Nothing => {
+                if let Some(reads) = self.reads.as_mut() {
+                    reads.decided = true;
+                }
+                Ok(None)
+            }
         }
     }
 
@@ -88,7 +98,7 @@ impl Engine {
         if behind {
             // Earlier replies are still to come: a look-up now would be one before its turn. Behind a write of its own it
             // would not even be one of the right moment.
-            if reads.fences_up() || cache.database.peek(&key, plan, columns, now) != Peek::Hit {
+            if reads.is_writing() || cache.database.peek(&key, plan, columns, now) != Peek::Hit {
                 cache.database.count_bypass(NoCache::Pipelined);
                 return Found::Nothing;
             }

@@ -1,6 +1,8 @@
 //! Floor 2. The client's bytes, message by message: what can be done now, what must wait, what needs a server.
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
 
 use crate::error::{Error, Kind as ErrorKind};
 use crate::pg::TransactionStatus;
@@ -38,7 +40,8 @@ impl Message<'_> {
 
 impl Engine {
     /// Takes bytes of the client. What is not consumed must be presented again, with more behind it.
-    pub fn on_client(&mut self, input: &[u8]) -> Result<Taken, Error> {
+    pub fn on_client(&mut self, input: &[u8], now: Instant) -> Result<Taken, Error> {
+        self.now = now;
         let mut route = Route::new(input);
         let mut at = 0;
         let want = loop {
@@ -97,6 +100,12 @@ impl Engine {
             return Ok(Next::Wants(Want::Server));
         }
         self.busy = true;
+        // Not fetched by the driver: it has seen that there is more to do.
+        self.release = None;
+        self.open_batch = !matches!(message.tag, tag::SYNC | tag::QUERY | tag::FUNCTION_CALL);
+        if let Some(reads) = self.reads.as_mut() {
+            reads.decided = false;
+        }
         self.dispatch(&message, rest.get(here..).unwrap_or_default(), route);
         self.rest_in = Rest { left: header.len - here, to: Sink::Client };
         Ok(Next::Took(here))
@@ -108,10 +117,6 @@ impl Engine {
             self.stall = Stall::None;
             return None;
         };
-        if self.release.is_some() {
-            // The driver has not fetched the server that we gave back: more input means that we keep it after all.
-            self.release = None;
-        }
         if server.ledger.is_uncertain() && server.ledger.is_empty() && !server.ledger.is_skipping() {
             route.settle(&mut self.server_out);
             self.send_marker();
@@ -215,7 +220,7 @@ impl Engine {
     }
 
     fn execute(&mut self, message: &Message<'_>, route: &mut Route<'_>) {
-        let owner = self.owner_of_execute();
+        let owner = self.reading_owner();
         if let Some(server) = self.server.as_mut() {
             server.ledger.push(Ask::Execute, owner, None);
         }
@@ -237,7 +242,7 @@ impl Engine {
         self.note(&class);
         self.raise_fences();
         let undo = self.drop_unnamed();
-        let owner = self.owner_of_query();
+        let owner = self.reading_owner();
         if let Some(server) = self.server.as_mut() {
             server.ledger.push(Ask::Query, owner, undo);
         }
@@ -263,7 +268,7 @@ impl Engine {
 
     /// What a statement that is about to run means for the session and for the cache. Called when it is bound, which is
     /// before it runs: being early is safe, being late is not.
-    pub(super) fn note(&mut self, class: &Statement) {
+    pub(super) fn note(&mut self, class: &Arc<Statement>) {
         if !class.effects.is_empty() {
             self.note_effects(class);
         }
@@ -288,7 +293,7 @@ impl Engine {
         self.tally.pins = self.tally.pins.union(new);
     }
 
-    pub(super) fn classify(&self, text: &[u8]) -> std::sync::Arc<Statement> {
+    pub(super) fn classify(&self, text: &[u8]) -> Arc<Statement> {
         self.shared.classifier.classify(text, true)
     }
 

@@ -81,14 +81,14 @@ pub enum Receipt {
     Part(Owner),
     /// The end of the head's reply.
     End(Owed),
-    /// The head failed. `undone` is newest first and ends with the head's own.
+    /// The head failed, and what stood behind it up to Sync is skipped.
     Failed {
         /// Whose message failed.
         owner: Owner,
-        /// What was asked.
-        ask: Ask,
-        /// To be taken back.
-        undone: Vec<Undo>,
+        /// What it had changed.
+        own: Option<Box<Undo>>,
+        /// What the skipped ones had changed, newest first.
+        skipped: Vec<Undo>,
     },
     /// An error with nothing outstanding: the server is about to hang up.
     Unasked,
@@ -154,6 +154,11 @@ impl Ledger {
         self.uncertain = false;
         self.push(Ask::Close, Owner::Own, None);
         self.push(Ask::Sync, Owner::Own, None);
+    }
+
+    /// The message sent last ends a batch: the server will say ReadyForQuery after it.
+    pub fn ends_with_sync(&self) -> bool {
+        self.queue.back().is_some_and(|owed| matches!(owed.ask, Ask::Sync | Ask::Query | Ask::FunctionCall))
     }
 
     /// Messages outstanding.
@@ -276,25 +281,24 @@ impl Ledger {
             return Receipt::Unasked;
         };
         let Owed { ask, owner, undo } = head;
-        let mut undone = Vec::new();
+        let mut skipped = Vec::new();
         self.uncertain |= self.copy != Copy::None && self.swallowed_syncs > 0;
         self.end_copy();
         match ask {
             // These answer ReadyForQuery after their error, and nothing behind them is skipped.
             Ask::Sync | Ask::Query | Ask::FunctionCall => self.queue.push_front(Owed { ask, owner, undo: None }),
-            Ask::Parse | Ask::Bind | Ask::Describe | Ask::Execute | Ask::Close | Ask::CopyEnd | Ask::Local(_) => self.skip_to_sync(&mut undone),
+            Ask::Parse | Ask::Bind | Ask::Describe | Ask::Execute | Ask::Close | Ask::CopyEnd | Ask::Local(_) => self.skip_to_sync(&mut skipped),
         }
-        undone.reverse();
-        undone.extend(undo.map(|undo| *undo));
-        Receipt::Failed { owner, ask, undone }
+        skipped.reverse();
+        Receipt::Failed { owner, own: undo, skipped }
     }
 
-    fn skip_to_sync(&mut self, undone: &mut Vec<Undo>) {
+    fn skip_to_sync(&mut self, skipped: &mut Vec<Undo>) {
         while let Some(owed) = self.queue.front_mut() {
             if owed.ask == Ask::Sync {
                 return;
             }
-            undone.extend(owed.undo.take().map(|undo| *undo));
+            skipped.extend(owed.undo.take().map(|undo| *undo));
             self.queue.pop_front();
         }
         self.skipping = true;

@@ -41,6 +41,7 @@ mod undo;
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::cache;
 use crate::error::Error;
@@ -51,7 +52,7 @@ use self::read::Reads;
 
 pub use self::ledger::{Ask, Desync, Ledger, Local, Owner, Receipt};
 pub use self::server::{Parameters, Server};
-pub use self::shared::{CacheShared, Shared};
+pub use self::shared::{CacheShared, Reader, Shared};
 
 /// See the module.
 pub struct Engine {
@@ -75,6 +76,12 @@ pub struct Engine {
     /// The server is free to go.
     release: Option<Release>,
     reads: Option<Box<Reads>>,
+    /// CommandComplete of a read that is kept is in the bytes at hand.
+    complete_fill: bool,
+    /// Messages of a batch have been sent, but not its Sync.
+    open_batch: bool,
+    /// The driver's clock, as of the call that is under way.
+    now: Instant,
     /// ReadyForQuery messages that the client is owed, from the first of a busy spell to the last.
     busy: bool,
     /// What the client believes ParameterStatus to be.
@@ -175,7 +182,8 @@ pub struct Tally {
 
 impl Engine {
     /// For a client that has just logged in.
-    pub fn new(shared: Arc<Shared>, parameters: Arc<Parameters>) -> Self {
+    pub fn new(shared: Arc<Shared>, reader: Arc<Reader>, parameters: Arc<Parameters>, now: Instant) -> Self {
+        let reads = shared.cache.as_ref().map(|cache| Box::new(Reads::new(cache, reader)));
         let mut session = Session::default();
         if shared.session_mode {
             session.pins.add(Pin::SessionMode);
@@ -194,7 +202,10 @@ impl Engine {
             rest_out: Rest::default(),
             local_settings: false,
             release: None,
-            reads: None,
+            reads,
+            complete_fill: false,
+            open_batch: false,
+            now,
             busy: false,
             parameters,
             client_out: Vec::new(),

@@ -2,7 +2,6 @@
 //! which read is being kept.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::cache::{Answer, Fence, FillPermit, Joined, KeyBuilder, NoCache, Open, Origin};
 use crate::invalidation::Footprint;
@@ -27,6 +26,9 @@ pub(super) struct Reads {
     fill: Option<Fill>,
     /// The flight that was waited for is over.
     pub(super) joined: Option<Joined>,
+    /// The batch that begins next goes to a server, whatever memory may say by then: a reader that holds a server must
+    /// not wait for one that needs it.
+    pub(super) decided: bool,
 }
 
 struct Fill {
@@ -47,8 +49,10 @@ impl Reads {
             covered: false,
             fill: None,
             joined: None,
+            decided: false,
         }
     }
+
 
     /// Something that may have written, or may still write, is under way.
     pub(super) fn is_writing(&self) -> bool {
@@ -120,7 +124,8 @@ impl Engine {
         }
     }
 
-    pub(super) fn owner_of_query(&self) -> Owner {
+    /// Who is to have the reply of the read that is being sent.
+    pub(super) fn reading_owner(&self) -> Owner {
         match self.reads.as_ref() {
             Some(reads) if reads.fill.is_some() => Owner::Capture,
             _ => Owner::Client,
@@ -188,9 +193,9 @@ impl Engine {
         }
     }
 
-    /// For tests of time: what the engine believes to be now.
-    pub(super) fn set_now(&mut self, now: Instant) {
-        self.now = now;
+    /// The client is gone: a commit of its that is still open must not be forgotten.
+    pub(super) fn abandon_reads(&mut self) {
+        self.lose_reads();
     }
 }
 

@@ -1,5 +1,7 @@
 //! Floor 2. The server's bytes, header by header: whose reply is it, and what does it end?
 
+use std::time::Instant;
+
 use crate::error::{Error, Kind as ErrorKind};
 use crate::pg::TransactionStatus;
 use crate::wire::Header;
@@ -15,7 +17,8 @@ const READ_MAX: usize = 64 * 1024;
 
 impl Engine {
     /// Takes bytes of the server. The relay is the client's.
-    pub fn on_server(&mut self, input: &[u8]) -> Result<Taken, Error> {
+    pub fn on_server(&mut self, input: &[u8], now: Instant) -> Result<Taken, Error> {
+        self.now = now;
         let mut route = Route::new(input);
         let mut at = 0;
         loop {
@@ -28,6 +31,9 @@ impl Engine {
                 self.rest_out.left -= n;
                 self.deliver(self.rest_out.to, at..at + n, &mut route);
                 at += n;
+                if self.rest_out.left == 0 {
+                    self.give_locals(&mut route);
+                }
                 continue;
             }
             let Some(header) = Header::peek(rest).map_err(|_| broken("a message of impossible length"))? else { break };
@@ -37,6 +43,9 @@ impl Engine {
             }
             let body = rest.get(Header::LEN..here).unwrap_or_default();
             let sink = self.reply(header.tag, body, &mut route)?;
+            if sink == Sink::Capture {
+                self.note_kept(header.tag, header.len);
+            }
             self.deliver(sink, at..at + here, &mut route);
             self.rest_out = Rest { left: header.len - here, to: sink };
             at += here;
@@ -79,8 +88,8 @@ impl Engine {
                 Ok(sink_of(owner))
             }
             Receipt::End(owed) => self.ended(message, body, owed),
-            Receipt::Failed { owner, ask, undone } => {
-                self.failed(ask, undone);
+            Receipt::Failed { owner, own, skipped } => {
+                self.failed(own, skipped);
                 self.fail_fill();
                 if owner == Owner::Own {
                     return Err(broken("it refused a clean-up of ours"));
@@ -104,10 +113,15 @@ impl Engine {
     }
 
     /// A notice of a message that the client did not send is not the client's: it has seen it when it sent its own.
-    fn sink_of_notice(&self) -> Sink {
+    fn sink_of_notice(&mut self) -> Sink {
         match self.server.as_ref().and_then(|server| server.ledger.owner()) {
             Some(Owner::Inject | Owner::Own) => Sink::Drop,
-            Some(Owner::Client | Owner::Capture) | None => Sink::Client,
+            Some(Owner::Capture) => {
+                // A later reader would have to be told as well.
+                self.fail_fill();
+                Sink::Client
+            }
+            Some(Owner::Client) | None => Sink::Client,
         }
     }
 
@@ -147,14 +161,14 @@ impl Engine {
                 self.session.discard_all();
                 self.forget_statements();
             }
-            b"DEALLOCATE ALL\0" | b"DISCARD PLANS\0" if body.starts_with(b"DEALLOCATE") => {
+            b"DEALLOCATE ALL\0" => {
                 self.session.statements.clear();
                 self.forget_statements();
             }
             _ => {}
         }
         if owner == Owner::Capture {
-            self.fill_complete();
+            self.complete_fill = true;
         }
     }
 
@@ -181,13 +195,21 @@ impl Engine {
 
     /// The message has been delivered: local answers whose turn has come, and perhaps the end of a transaction.
     fn after(&mut self, message: u8, route: &mut Route<'_>) {
+        if std::mem::take(&mut self.complete_fill) {
+            self.publish_fill();
+        }
+        self.give_locals(route);
+        let answered = self.server.as_ref().is_some_and(|server| server.ledger.is_empty());
+        if message == tag::READY_FOR_QUERY && answered {
+            self.settle_transaction();
+        }
+    }
+
+    fn give_locals(&mut self, route: &mut Route<'_>) {
         let Some(server) = self.server.as_mut() else { return };
         while let Some(local) = server.ledger.next_local() {
             route.settle(&mut self.client_out);
             synth::local(local, &mut self.client_out);
-        }
-        if message == tag::READY_FOR_QUERY && server.ledger.is_empty() {
-            self.settle_transaction();
         }
     }
 
@@ -210,17 +232,25 @@ impl Engine {
         if self.tidy_server() {
             return;
         }
+        self.offer_release();
+    }
+
+    /// Gives the server back if nothing ties the client to it.
+    pub(super) fn offer_release(&mut self) {
         let Some(server) = self.server.as_ref() else { return };
-        if server.ledger.is_idle() && self.session.pins.is_empty() && self.rest_in.left == 0 {
+        let quiet = server.ledger.is_idle() && self.status == TransactionStatus::Idle && self.rest_in.left == 0 && !self.open_batch;
+        if quiet && self.session.pins.is_empty() {
             self.release = Some(if server.spoiled { Release::Close } else { Release::Reuse });
         }
     }
 
-    /// Takes back what ran ahead of a message that was refused, or of those behind it that were skipped.
-    fn failed(&mut self, ask: Ask, undone: Vec<Undo>) {
-        let last = undone.len().saturating_sub(1);
-        for (at, undo) in undone.into_iter().enumerate() {
-            self.take_back(undo, ask == Ask::Parse && at == last);
+    /// Takes back what ran ahead of a message that was refused, and of those behind it that were skipped, newest first.
+    fn failed(&mut self, own: Option<Box<Undo>>, skipped: Vec<Undo>) {
+        for undo in skipped {
+            self.take_back(undo, false);
+        }
+        if let Some(undo) = own {
+            self.take_back(*undo, true);
         }
     }
 

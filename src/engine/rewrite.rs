@@ -129,7 +129,7 @@ impl Engine {
             }
             Ok(Describe { target: Target::Portal, .. }) | Err(_) => {}
         }
-        let owner = self.owner_of_describe();
+        let owner = self.reading_owner();
         if let Some(server) = self.server.as_mut() {
             server.ledger.push(Ask::Describe, owner, None);
         }

@@ -94,6 +94,11 @@ impl Pins {
         self.0 == 0
     }
 
+    /// Whether no other than this one is held.
+    pub fn is_only(self, pin: Pin) -> bool {
+        self.0 & !pin.bit() == 0
+    }
+
     /// The pins held.
     pub fn iter(self) -> impl Iterator<Item = Pin> {
         Pin::ALL.into_iter().filter(move |pin| self.has(*pin))
