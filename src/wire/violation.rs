@@ -85,7 +85,22 @@ impl Violation {
         match self {
             Self::UnsupportedProtocol { .. } => SqlState(*b"0A000"),
             Self::NoUser => SqlState(*b"28000"),
-            _ => SqlState(*b"08P01"),
+            Self::MessageLength
+            | Self::NoDataLeft
+            | Self::InsufficientData
+            | Self::InvalidString
+            | Self::TrailingBytes
+            | Self::FrontendTag(_)
+            | Self::BackendTag(_)
+            | Self::DescribeSubtype(_)
+            | Self::CloseSubtype(_)
+            | Self::ArgumentSize(_)
+            | Self::PasswordSize
+            | Self::ResultFormats { .. }
+            | Self::TransactionStatus(_)
+            | Self::StartupLength
+            | Self::StartupLayout
+            | Self::CancelKeyLength => SqlState(*b"08P01"),
         }
     }
 
