@@ -116,11 +116,6 @@ impl<C, W> Part<C, W> {
         self.backoff.allows(now, urgent, self.connecting)
     }
 
-    /// When the first waiter came: its number in the order of all queues.
-    pub(super) fn head(&self) -> Option<u64> {
-        self.queue.front().map(|place| place.seq)
-    }
-
     pub(super) fn head_since(&self) -> Option<Instant> {
         self.queue.front().map(|place| place.since)
     }

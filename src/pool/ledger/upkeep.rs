@@ -1,8 +1,8 @@
 //! Floor 1. The ledger's upkeep: what time, the janitor and the operator ask of it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::{CloseReason, ConnectPermit, Given, Held, Ledger, Settings, State};
+use super::{CloseReason, ConnectPermit, Held, Ledger, Settings, State};
 
 /// Empty parts above this number are dropped; below it they keep their allocations.
 const SPARE_PARTS: usize = 8;
