@@ -12,7 +12,8 @@ use super::settings::{Complaints, Flat};
 use super::upstream::{Host, Upstream};
 use super::value::{self, AddressMatch, Remedy, TableName, Ttl, Word};
 use super::{
-    Admin, Auth, AuthRule, CONSOLE, Cache, Config, Database, Invalidation, Listen, Log, Plans, Pool, Rule, Secret, User,
+    Admin, Auth, AuthRule, CONSOLE, Cache, Config, Database, Invalidation, Listen, Log, Plans,
+    Pool, Rule, Secret, User,
 };
 use crate::error::{Error, Kind, Result};
 
@@ -27,7 +28,11 @@ pub(super) fn config(raw: &Raw, flat: Flat, complaints: Complaints) -> Result<Co
     let databases = check.databases(raw, &pool, &plans, &cache);
     let users = check.users(raw, &databases);
     if auth.console_users.is_empty() {
-        auth.console_users.extend(databases.first().map(|database| database.upstream.user.clone()));
+        auth.console_users.extend(
+            databases
+                .first()
+                .map(|database| database.upstream.user.clone()),
+        );
     }
     let config = Config {
         listen,
@@ -46,7 +51,10 @@ pub(super) fn config(raw: &Raw, flat: Flat, complaints: Complaints) -> Result<Co
         check.whole(&config);
     }
     match check.complaints.error() {
-        None if config.databases.is_empty() => Err(Error::new(Kind::Internal, "a configuration without a database")),
+        None if config.databases.is_empty() => Err(Error::new(
+            Kind::Internal,
+            "a configuration without a database",
+        )),
         None => Ok(config),
         Some(error) => Err(error),
     }
@@ -58,12 +66,23 @@ struct Check {
 }
 
 impl Check {
-    fn read<T>(&mut self, key: &str, text: &str, parsed: std::result::Result<T, Remedy>) -> Option<T> {
-        parsed.map_err(|remedy| self.complaints.add(key, &Value::String(text.to_owned()), &remedy)).ok()
+    fn read<T>(
+        &mut self,
+        key: &str,
+        text: &str,
+        parsed: std::result::Result<T, Remedy>,
+    ) -> Option<T> {
+        parsed
+            .map_err(|remedy| {
+                self.complaints
+                    .add(key, &Value::String(text.to_owned()), &remedy)
+            })
+            .ok()
     }
 
     fn word<T: Word>(&mut self, key: &str, text: &str, allowed: &[T], fallback: T) -> T {
-        self.read(key, text, value::word(text, allowed)).unwrap_or(fallback)
+        self.read(key, text, value::word(text, allowed))
+            .unwrap_or(fallback)
     }
 
     fn any_word<T: Word>(&mut self, key: &str, text: &str, fallback: T) -> T {
@@ -71,7 +90,8 @@ impl Check {
     }
 
     fn duration(&mut self, key: &str, text: &str) -> Duration {
-        self.read(key, text, value::duration(text)).unwrap_or_default()
+        self.read(key, text, value::duration(text))
+            .unwrap_or_default()
     }
 
     /// Zero would mean "at once", which nobody wants here.
@@ -84,7 +104,8 @@ impl Check {
     }
 
     fn ttl(&mut self, key: &str, text: &str) -> Ttl {
-        self.read(key, text, value::ttl(text)).unwrap_or(Ttl::For(Duration::ZERO))
+        self.read(key, text, value::ttl(text))
+            .unwrap_or(Ttl::For(Duration::ZERO))
     }
 
     fn size(&mut self, key: &str, text: &str) -> u64 {
@@ -104,15 +125,28 @@ impl Check {
 
     fn share(&mut self, key: &str, number: f64) -> f64 {
         if !(0.0..=1.0).contains(&number) {
-            self.complaints.add(key, &Value::Float(number), "must be a share from 0.0 to 1.0");
+            self.complaints.add(
+                key,
+                &Value::Float(number),
+                "must be a share from 0.0 to 1.0",
+            );
         }
         number
     }
 
     fn listen(&mut self, raw: &raw::Listen) -> Listen {
-        let tls = [TlsMode::Disable, TlsMode::Prefer, TlsMode::Require, TlsMode::VerifyCa];
+        let tls = [
+            TlsMode::Disable,
+            TlsMode::Prefer,
+            TlsMode::Require,
+            TlsMode::VerifyCa,
+        ];
         let address = optional(&raw.address).and_then(|text| {
-            self.read("listen.address", text, value::socket_address(text, "127.0.0.1:6432"))
+            self.read(
+                "listen.address",
+                text,
+                value::socket_address(text, "127.0.0.1:6432"),
+            )
         });
         Listen {
             address,
@@ -123,13 +157,18 @@ impl Check {
             tls_client_ca: path(&raw.tls_client_ca),
             login_timeout: self.positive("listen.login_timeout", &raw.login_timeout),
             max_clients: self.count("listen.max_clients", raw.max_clients, 1..=1_000_000),
-            client_idle_timeout: self.duration("listen.client_idle_timeout", &raw.client_idle_timeout),
+            client_idle_timeout: self
+                .duration("listen.client_idle_timeout", &raw.client_idle_timeout),
             tcp_keepalive: self.duration("listen.tcp_keepalive", &raw.tcp_keepalive),
         }
     }
 
     fn auth(&mut self, raw: &raw::Auth) -> Auth {
-        let rules = raw.rule.iter().enumerate().map(|(nth, rule)| self.auth_rule(&format!("auth.rule[{nth}]"), rule));
+        let rules = raw
+            .rule
+            .iter()
+            .enumerate()
+            .map(|(nth, rule)| self.auth_rule(&format!("auth.rule[{nth}]"), rule));
         let rules = rules.collect();
         Auth {
             method: self.any_word("auth.method", &raw.method, AuthMethod::ScramSha256),
@@ -145,8 +184,14 @@ impl Check {
         AuthRule {
             database: one(&raw.database),
             user: one(&raw.user),
-            address: self.read(&format!("{key}.address"), &raw.address, address).unwrap_or(AddressMatch::Any),
-            method: self.any_word(&format!("{key}.method"), &raw.method, AuthMethod::ScramSha256),
+            address: self
+                .read(&format!("{key}.address"), &raw.address, address)
+                .unwrap_or(AddressMatch::Any),
+            method: self.any_word(
+                &format!("{key}.method"),
+                &raw.method,
+                AuthMethod::ScramSha256,
+            ),
         }
     }
 
@@ -162,8 +207,10 @@ impl Check {
             max_lifetime: self.duration("pool.max_lifetime", &raw.max_lifetime),
             check_delay: self.duration("pool.check_delay", &raw.check_delay),
             query_timeout: self.duration("pool.query_timeout", &raw.query_timeout),
-            idle_in_transaction_timeout: self
-                .duration("pool.idle_in_transaction_timeout", &raw.idle_in_transaction_timeout),
+            idle_in_transaction_timeout: self.duration(
+                "pool.idle_in_transaction_timeout",
+                &raw.idle_in_transaction_timeout,
+            ),
             max_pinned: self.share("pool.max_pinned", raw.max_pinned),
             currval: self.any_word("pool.currval", &raw.currval, super::Currval::Auto),
             startup_sets: self.count("pool.startup_sets", raw.startup_sets, 1..=1000),
@@ -181,7 +228,11 @@ impl Check {
 
     fn cache(&mut self, raw: &raw::Cache) -> Cache {
         let default_ttl = self.ttl("cache.default.ttl", &raw.default.ttl);
-        let rules = raw.rule.iter().enumerate().map(|(nth, rule)| self.rule(&format!("cache.rule[{nth}]"), rule));
+        let rules = raw
+            .rule
+            .iter()
+            .enumerate()
+            .map(|(nth, rule)| self.rule(&format!("cache.rule[{nth}]"), rule));
         let rules = rules.collect();
         Cache {
             mode: self.any_word("cache.mode", &raw.mode, CacheMode::Off),
@@ -195,15 +246,21 @@ impl Check {
 
     fn rule(&mut self, key: &str, raw: &raw::CacheRule) -> Rule {
         if raw.tables.is_empty() == raw.shape.is_empty() {
-            let text = format!("{key}: name either tables, such as tables = [\"public.products\"], or match = \"...\"");
+            let text = format!(
+                "{key}: name either tables, such as tables = [\"public.products\"], or match = \"...\""
+            );
             self.complaints.about(key, &text);
         }
         if raw.ttl.is_empty() {
-            self.complaints.about(key, &format!("{key}: give it a ttl, such as ttl = \"5m\" or ttl = \"forever\""));
+            self.complaints.about(
+                key,
+                &format!("{key}: give it a ttl, such as ttl = \"5m\" or ttl = \"forever\""),
+            );
         }
-        let tables = raw.tables.iter().filter_map(|text| {
-            self.read(&format!("{key}.tables"), text, value::table_name(text))
-        });
+        let tables = raw
+            .tables
+            .iter()
+            .filter_map(|text| self.read(&format!("{key}.tables"), text, value::table_name(text)));
         let tables = tables.collect();
         let mut optional_ttl = |name: &str, text: &str| {
             optional(text).map(|text| self.ttl(&format!("{key}.{name}"), text))
@@ -220,7 +277,11 @@ impl Check {
             revalidate: raw.revalidate,
             empty_ttl,
             tags: raw.tags.clone(),
-            freshness: self.any_word(&format!("{key}.freshness"), &raw.freshness, super::Freshness::Strict),
+            freshness: self.any_word(
+                &format!("{key}.freshness"),
+                &raw.freshness,
+                super::Freshness::Strict,
+            ),
         }
     }
 
@@ -229,7 +290,11 @@ impl Check {
         // NAMEDATALEN - 1; Postgres would cut a longer name and listen elsewhere.
         if feed == Feed::Notify && !(1..=63).contains(&raw.notify.len()) {
             let remedy = "a channel's name has 1 to 63 bytes; to do without, set feed = \"off\"";
-            self.complaints.add("invalidation.notify", &Value::String(raw.notify.clone()), remedy);
+            self.complaints.add(
+                "invalidation.notify",
+                &Value::String(raw.notify.clone()),
+                remedy,
+            );
         }
         Invalidation {
             feed,
@@ -241,9 +306,16 @@ impl Check {
 
     fn admin(&mut self, raw: &raw::Admin) -> Admin {
         let address = optional(&raw.address).and_then(|text| {
-            self.read("admin.address", text, value::socket_address(text, "127.0.0.1:6433"))
+            self.read(
+                "admin.address",
+                text,
+                value::socket_address(text, "127.0.0.1:6433"),
+            )
         });
-        Admin { address, token: optional(&raw.token).map(|token| Secret::new(token.to_owned())) }
+        Admin {
+            address,
+            token: optional(&raw.token).map(|token| Secret::new(token.to_owned())),
+        }
     }
 
     fn log(&mut self, raw: &raw::Log) -> Log {
@@ -265,14 +337,25 @@ impl Check {
             let remedy = "no upstream: set url in [upstream], or DATABASE_URL, or pass --upstream, \
                           as postgres://user:password@host:5432/database";
             self.complaints.about("upstream.url", remedy);
-        } else if let Some(upstream) = self.url("upstream.url", &raw.upstream.url, tls, tls_ca.clone()) {
+        } else if let Some(upstream) =
+            self.url("upstream.url", &raw.upstream.url, tls, tls_ca.clone())
+        {
             let name = upstream.database.clone();
             let (plans, cache) = (plans.mode, cache.mode);
-            databases.push(Database { name, upstream, pool_size: pool.size, plans, cache });
+            databases.push(Database {
+                name,
+                upstream,
+                pool_size: pool.size,
+                plans,
+                cache,
+            });
         }
         for (nth, raw) in raw.database.iter().enumerate() {
             let key = format!("database[{nth}]");
-            let Some(upstream) = self.url(&format!("{key}.url"), &raw.url, tls, tls_ca.clone()) else { continue };
+            let Some(upstream) = self.url(&format!("{key}.url"), &raw.url, tls, tls_ca.clone())
+            else {
+                continue;
+            };
             let pool_size = match raw.pool_size {
                 0 => pool.size,
                 size => self.count(&format!("{key}.pool_size"), size, 1..=10_000),
@@ -281,16 +364,24 @@ impl Check {
                 name: optional(&raw.name).unwrap_or(&upstream.database).to_owned(),
                 upstream,
                 pool_size,
-                plans: optional(&raw.plans)
-                    .map_or(plans.mode, |text| self.any_word(&format!("{key}.plans"), text, plans.mode)),
-                cache: optional(&raw.cache)
-                    .map_or(cache.mode, |text| self.any_word(&format!("{key}.cache"), text, cache.mode)),
+                plans: optional(&raw.plans).map_or(plans.mode, |text| {
+                    self.any_word(&format!("{key}.plans"), text, plans.mode)
+                }),
+                cache: optional(&raw.cache).map_or(cache.mode, |text| {
+                    self.any_word(&format!("{key}.cache"), text, cache.mode)
+                }),
             });
         }
         databases
     }
 
-    fn url(&mut self, key: &str, text: &str, tls: TlsMode, tls_ca: Option<PathBuf>) -> Option<Upstream> {
+    fn url(
+        &mut self,
+        key: &str,
+        text: &str,
+        tls: TlsMode,
+        tls_ca: Option<PathBuf>,
+    ) -> Option<Upstream> {
         self.read(key, text, Upstream::parse(text, tls, tls_ca))
     }
 
@@ -300,7 +391,10 @@ impl Check {
             let key = format!("user[{nth}]");
             self.password(&key, &raw.password);
             if raw.name.is_empty() {
-                self.complaints.about(&key, &format!("{key}: give it a name, the role that logs in"));
+                self.complaints.about(
+                    &key,
+                    &format!("{key}: give it a name, the role that logs in"),
+                );
             }
             users.push(User {
                 name: raw.name.clone(),
@@ -326,12 +420,21 @@ impl Check {
 
     /// A verifier that cannot be read would fail at login, where nobody sees why.
     fn password(&mut self, key: &str, password: &str) {
-        let Some(verifier) = password.strip_prefix("SCRAM-SHA-256$") else { return };
+        let Some(verifier) = password.strip_prefix("SCRAM-SHA-256$") else {
+            return;
+        };
         let parts: Vec<_> = verifier.split([':', '$']).collect();
         let iterations = parts.first().and_then(|count| count.parse::<u32>().ok());
-        if parts.len() != 4 || iterations.is_none_or(|count| count == 0) || parts.iter().any(|part| part.is_empty()) {
+        if parts.len() != 4
+            || iterations.is_none_or(|count| count == 0)
+            || parts.iter().any(|part| part.is_empty())
+        {
             let remedy = "copy the verifier whole from pg_authid.rolpassword: SCRAM-SHA-256$4096:salt$key:key";
-            self.complaints.add(&format!("{key}.password"), &Value::String(password.to_owned()), remedy);
+            self.complaints.add(
+                &format!("{key}.password"),
+                &Value::String(password.to_owned()),
+                remedy,
+            );
         }
     }
 }
@@ -344,28 +447,48 @@ impl Check {
         self.names(config);
         self.logins(config);
         for text in super::unsupported::list(config) {
-            self.complaints.about(text.split(' ').next().unwrap_or(""), &text);
+            self.complaints
+                .about(text.split(' ').next().unwrap_or(""), &text);
         }
     }
 
     fn listeners(&mut self, config: &Config) {
         let listen = &config.listen;
-        let mut about = |key: &str, text: &str| self.complaints.about(key, &format!("{key}: {text}"));
+        let mut about =
+            |key: &str, text: &str| self.complaints.about(key, &format!("{key}: {text}"));
         if listen.address.is_none() && listen.unix_socket_dir.is_none() {
-            about("listen.address", "nowhere to listen: set an address such as \"127.0.0.1:6432\", or unix_socket_dir");
+            about(
+                "listen.address",
+                "nowhere to listen: set an address such as \"127.0.0.1:6432\", or unix_socket_dir",
+            );
         }
         match (listen.tls, &listen.tls_cert, &listen.tls_key) {
-            (_, Some(_), None) => about("listen.tls_key", "tls_cert is set: name the file with its private key as well"),
-            (_, None, Some(_)) => about("listen.tls_cert", "tls_key is set: name the file with its certificate as well"),
+            (_, Some(_), None) => about(
+                "listen.tls_key",
+                "tls_cert is set: name the file with its private key as well",
+            ),
+            (_, None, Some(_)) => about(
+                "listen.tls_cert",
+                "tls_key is set: name the file with its certificate as well",
+            ),
             (TlsMode::Require | TlsMode::VerifyCa, None, None) => {
-                about("listen.tls", "clients must use TLS, so name the files in tls_cert and tls_key");
+                about(
+                    "listen.tls",
+                    "clients must use TLS, so name the files in tls_cert and tls_key",
+                );
             }
             _ => {}
         }
         if listen.tls == TlsMode::VerifyCa && listen.tls_client_ca.is_none() {
-            about("listen.tls_client_ca", "tls = \"verify-ca\" needs the authority of the clients' certificates");
+            about(
+                "listen.tls_client_ca",
+                "tls = \"verify-ca\" needs the authority of the clients' certificates",
+            );
         }
-        let clash = listen.address.zip(config.admin.address).is_some_and(|(a, b)| a == b && a.port() != 0);
+        let clash = listen
+            .address
+            .zip(config.admin.address)
+            .is_some_and(|(a, b)| a == b && a.port() != 0);
         if clash {
             about("admin.address", "is that of [listen]: give it another port");
         }
@@ -375,7 +498,10 @@ impl Check {
                 && is_loopback(host)
                 && own == Some(*port)
             {
-                about("upstream.url", "points at pgdial itself: name the address of Postgres, or change [listen] address");
+                about(
+                    "upstream.url",
+                    "points at pgdial itself: name the address of Postgres, or change [listen] address",
+                );
             }
         }
     }
@@ -385,35 +511,68 @@ impl Check {
         if pool.min_idle > pool.size {
             let remedy = format!("must not exceed pool.size, which is {}", pool.size);
             let number = i64::try_from(pool.min_idle).unwrap_or(i64::MAX);
-            self.complaints.add("pool.min_idle", &Value::Integer(number), &remedy);
+            self.complaints
+                .add("pool.min_idle", &Value::Integer(number), &remedy);
         }
         let cache = &config.cache;
         if cache.max_result > cache.memory {
-            let text = format!("cache.max_result = {}: must not exceed cache.memory, which is {}", cache.max_result, cache.memory);
+            let text = format!(
+                "cache.max_result = {}: must not exceed cache.memory, which is {}",
+                cache.max_result, cache.memory
+            );
             self.complaints.about("cache.max_result", &text);
         }
         if cache.mode == CacheMode::On && cache.memory == 0 {
-            self.complaints.about("cache.memory", "cache.memory = 0: set a size, or mode = \"off\"");
+            self.complaints.about(
+                "cache.memory",
+                "cache.memory = 0: set a size, or mode = \"off\"",
+            );
         }
     }
 
     /// Two things of one name: which of them counts would be a guess.
     fn names(&mut self, config: &Config) {
         for (nth, database) in config.databases.iter().enumerate() {
-            let key = if nth == 0 { "upstream.url".to_owned() } else { format!("database[{}]", nth - 1) };
+            let key = if nth == 0 {
+                "upstream.url".to_owned()
+            } else {
+                format!("database[{}]", nth - 1)
+            };
             if database.name == CONSOLE {
-                let text = format!("{key}: {CONSOLE} is the console's name: give the database another, as [[database]] name");
+                let text = format!(
+                    "{key}: {CONSOLE} is the console's name: give the database another, as [[database]] name"
+                );
                 self.complaints.about(&key, &text);
             }
-            if config.databases.iter().take(nth).any(|other| other.name == database.name) {
-                let text = format!("{key}: there is a database {:?} already: give this one another name", database.name);
+            if config
+                .databases
+                .iter()
+                .take(nth)
+                .any(|other| other.name == database.name)
+            {
+                let text = format!(
+                    "{key}: there is a database {:?} already: give this one another name",
+                    database.name
+                );
                 self.complaints.about(&key, &text);
             }
         }
-        let named = config.users.iter().filter(|user| user.database.is_none()).enumerate();
+        let named = config
+            .users
+            .iter()
+            .filter(|user| user.database.is_none())
+            .enumerate();
         for (nth, user) in named {
-            if config.users.iter().take(nth).any(|other| other.name == user.name) {
-                let text = format!("user[{nth}]: there is a user {:?} already: keep one of them", user.name);
+            if config
+                .users
+                .iter()
+                .take(nth)
+                .any(|other| other.name == user.name)
+            {
+                let text = format!(
+                    "user[{nth}]: there is a user {:?} already: keep one of them",
+                    user.name
+                );
                 self.complaints.about(&format!("user[{nth}]"), &text);
             }
         }
@@ -422,7 +581,10 @@ impl Check {
             for table in &rule.tables {
                 if seen.contains(&table) {
                     let key = format!("cache.rule[{nth}].tables");
-                    self.complaints.about(&key, &format!("{key}: {table} has a rule already: keep one of them"));
+                    self.complaints.about(
+                        &key,
+                        &format!("{key}: {table} has a rule already: keep one of them"),
+                    );
                 }
                 seen.push(table);
             }
@@ -432,7 +594,10 @@ impl Check {
     /// A method that no user can pass, seen now and not at the first login.
     fn logins(&mut self, config: &Config) {
         let auth = &config.auth;
-        let needs_password = matches!(auth.method, AuthMethod::Password | AuthMethod::Md5 | AuthMethod::ScramSha256);
+        let needs_password = matches!(
+            auth.method,
+            AuthMethod::Password | AuthMethod::Md5 | AuthMethod::ScramSha256
+        );
         if !needs_password || !auth.rules.is_empty() || auth.query.is_some() {
             return;
         }
@@ -442,9 +607,18 @@ impl Check {
             let method = Value::String(auth.method.as_str().into());
             self.complaints.add("auth.method", &method, remedy);
         }
-        for (nth, user) in config.users.iter().filter(|user| user.database.is_none()).enumerate() {
-            let Some(password) = &user.password else { continue };
-            let remedy = if auth.method == AuthMethod::Md5 && password.expose().starts_with("SCRAM-SHA-256$") {
+        for (nth, user) in config
+            .users
+            .iter()
+            .filter(|user| user.database.is_none())
+            .enumerate()
+        {
+            let Some(password) = &user.password else {
+                continue;
+            };
+            let remedy = if auth.method == AuthMethod::Md5
+                && password.expose().starts_with("SCRAM-SHA-256$")
+            {
                 "is a SCRAM verifier, which auth.method = \"md5\" cannot use: use scram-sha-256"
             } else if auth.method == AuthMethod::ScramSha256 && is_md5(password.expose()) {
                 "is an md5 hash, which auth.method = \"scram-sha-256\" cannot use: give the password or a SCRAM verifier"
@@ -452,7 +626,8 @@ impl Check {
                 continue;
             };
             let key = format!("user[{nth}].password");
-            self.complaints.add(&key, &Value::String(password.expose().clone()), remedy);
+            self.complaints
+                .add(&key, &Value::String(password.expose().clone()), remedy);
         }
     }
 }
@@ -463,7 +638,10 @@ fn is_md5(password: &str) -> bool {
 }
 
 fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 fn optional(text: &str) -> Option<&str> {
