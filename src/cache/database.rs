@@ -19,6 +19,7 @@ use super::versions::{Counter, Currency, Dependencies, Slot, Stamp, Word};
 use crate::config::Ttl;
 use crate::invalidation::{Change, Footprint};
 use crate::pg::RelationId;
+use crate::query::Snapshot;
 
 /// The result cache of the process: one store, one budget, any number of databases.
 #[derive(Clone)]
@@ -304,6 +305,11 @@ impl Database {
         // Catalog first: a plan that is still let in has older versions than the bump of everything that follows.
         self.0.catalog.bump(self.fresh());
         self.bump_everything();
+    }
+
+    /// Whether a snapshot is of the current catalog: names looked up in another may mean other relations.
+    pub fn is_current(&self, snapshot: &Snapshot) -> bool {
+        self.0.catalog.unfenced() == Some(snapshot.version)
     }
 
     /// Entries that read one of these relations are dead.

@@ -23,10 +23,10 @@ pub struct Counter(Arc<AtomicU64>);
 
 /// `version | in_flight` of one relation, of everything in a database, or of its catalog.
 #[derive(Debug)]
-pub struct Word(AtomicU64);
+pub(super) struct Word(AtomicU64);
 
 /// A word, shared by the entries, plans and fences that name it.
-pub type Slot = Arc<Word>;
+pub(super) type Slot = Arc<Word>;
 
 /// The words an answer depends on: everything, catalog, then its relations.
 #[derive(Clone, Debug)]

@@ -13,8 +13,10 @@ pub enum Notice {
         /// Its name.
         name: String,
     },
-    /// Anything may have been written, or the payload is not understood.
-    Everything,
+    /// `*`: anything may have been written, and the catalog may have changed (the event trigger for DDL sends it).
+    All,
+    /// Not understood: anything may have been written.
+    Unknown,
 }
 
 /// What a set of notifications means for one database.
@@ -33,19 +35,26 @@ pub enum Change {
 
 /// Reads one payload. What is not understood means everything: a change must not be lost to a spelling.
 pub fn parse_payload(payload: &str) -> Notice {
+    if payload == "*" {
+        return Notice::All;
+    }
     let table = || {
         let (schema, rest) = identifier(payload)?;
         let (name, rest) = identifier(rest.strip_prefix('.')?)?;
         rest.is_empty().then_some(Notice::Table { schema, name })
     };
-    table().unwrap_or(Notice::Everything)
+    table().unwrap_or(Notice::Unknown)
 }
 
 impl Change {
     /// What a notice means under a catalog. A table that the catalog does not know may be new: then reads of it may have
     /// been planned under a newer catalog than this one.
     pub fn of(notice: &Notice, snapshot: Option<&Snapshot>) -> Self {
-        let Notice::Table { schema, name } = notice else { return Self::Everything };
+        let (schema, name) = match notice {
+            Notice::Table { schema, name } => (schema, name),
+            Notice::All => return Self::Catalog,
+            Notice::Unknown => return Self::Everything,
+        };
         match snapshot.and_then(|snapshot| snapshot.relation(schema, name)) {
             // Readers of a parent or of a view depend on relations that this name does not tell.
             Some(relation) if relation.plain_read => Self::Relations(vec![relation.id]),
@@ -126,8 +135,9 @@ mod tests {
         for (payload, expected) in cases {
             assert_eq!(parse_payload(payload), expected, "{payload:?}");
         }
-        for payload in ["*", "", ".", "a", "a.", ".b", "a.b.c", "a.b ", " a.b", "\"\".b", "\"a.b", "1a.b", "größe.t", "a.\"b\"c"] {
-            assert_eq!(parse_payload(payload), Notice::Everything, "{payload:?}");
+        assert_eq!(parse_payload("*"), Notice::All);
+        for payload in ["**", "", ".", "a", "a.", ".b", "a.b.c", "a.b ", " a.b", "\"\".b", "\"a.b", "1a.b", "größe.t", "a.\"b\"c"] {
+            assert_eq!(parse_payload(payload), Notice::Unknown, "{payload:?}");
         }
     }
 
@@ -135,7 +145,8 @@ mod tests {
     fn an_unknown_table_is_everything() {
         assert_eq!(Change::of(&table("public", "new"), None), Change::Everything);
         assert_eq!(Change::of(&table("public", "new"), Some(&Snapshot::default())), Change::Everything);
-        assert_eq!(Change::of(&Notice::Everything, None), Change::Everything);
+        assert_eq!(Change::of(&Notice::Unknown, None), Change::Everything);
+        assert_eq!(Change::of(&Notice::All, None), Change::Catalog);
     }
 
     #[test]
