@@ -7,12 +7,14 @@
 
 mod classify;
 mod effects;
+mod scan;
 mod search_path;
 mod snapshot;
 mod statement;
 
 pub use classify::Classifier;
 pub use effects::Effects;
+pub use scan::{Literal, LiteralClass, Refused, Shape, has_time_word, scan};
 pub use search_path::parse_search_path;
 pub use snapshot::{FunctionClass, Hazard, Obstacle, Relation, Snapshot};
 pub use statement::{

@@ -1,0 +1,1 @@
+//! Floor 1. The scanner against libpg_query's own.
