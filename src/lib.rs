@@ -27,3 +27,4 @@ pub mod server;
 pub mod client;
 
 pub mod app;
+pub mod demo;
