@@ -23,7 +23,10 @@ pub(super) struct Row {
 
 impl Report {
     pub(super) fn new() -> Self {
-        Self { live: std::io::stdout().is_terminal(), drawn: Instant::now() }
+        Self {
+            live: std::io::stdout().is_terminal(),
+            drawn: Instant::now(),
+        }
     }
 
     /// A line that is final.
@@ -32,7 +35,11 @@ impl Report {
     }
 
     /// Does something and shows how long it takes.
-    pub(super) async fn step<T, E>(&mut self, what: &str, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    pub(super) async fn step<T, E>(
+        &mut self,
+        what: &str,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         let begun = Instant::now();
         let mut tick = interval(REDRAW);
         tokio::pin!(work);
@@ -52,7 +59,10 @@ impl Report {
 
     pub(super) fn head(&mut self) {
         self.line("");
-        self.line(&format!("  {:<34}{:>12}{:>12}{:>12}", "median", "straight", "pooled", "cached"));
+        self.line(&format!(
+            "  {:<34}{:>12}{:>12}{:>12}",
+            "median", "straight", "pooled", "cached"
+        ));
     }
 
     /// Is it time to show the row again?
@@ -87,12 +97,20 @@ impl Report {
 impl Row {
     fn text(&self) -> String {
         let [straight, pooled, cached] = [self.straight, self.pooled, self.cached].map(cell);
-        format!("  {:<34}{straight:>12}{pooled:>12}{cached:>12}   {}", self.label, self.verdict()).trim_end().to_owned()
+        format!(
+            "  {:<34}{straight:>12}{pooled:>12}{cached:>12}   {}",
+            self.label,
+            self.verdict()
+        )
+        .trim_end()
+        .to_owned()
     }
 
     /// How the last column compares with the first.
     fn verdict(&self) -> String {
-        let (Some(straight), Some(other)) = (self.straight, self.cached.or(self.pooled)) else { return String::new() };
+        let (Some(straight), Some(other)) = (self.straight, self.cached.or(self.pooled)) else {
+            return String::new();
+        };
         let factor = straight.as_secs_f64() / other.as_secs_f64().max(1e-9);
         match factor {
             0.95..1.05 => "the same".to_owned(),
@@ -108,7 +126,10 @@ fn step(what: &str, elapsed: Duration) -> String {
 }
 
 fn cell(time: Option<Duration>) -> String {
-    time.map_or_else(|| "-".to_owned(), |time| format!("{:.3} ms", time.as_secs_f64() * 1_000.0))
+    time.map_or_else(
+        || "-".to_owned(),
+        |time| format!("{:.3} ms", time.as_secs_f64() * 1_000.0),
+    )
 }
 
 #[cfg(test)]
@@ -117,7 +138,12 @@ mod tests {
 
     fn row(straight: u64, pooled: Option<u64>, cached: Option<u64>) -> Row {
         let us = Duration::from_micros;
-        Row { label: "x", straight: Some(us(straight)), pooled: pooled.map(us), cached: cached.map(us) }
+        Row {
+            label: "x",
+            straight: Some(us(straight)),
+            pooled: pooled.map(us),
+            cached: cached.map(us),
+        }
     }
 
     #[test]
@@ -131,6 +157,9 @@ mod tests {
 
     #[test]
     fn an_unknown_cell_is_a_dash() {
-        assert_eq!(row(1_500, None, None).text(), format!("  {:<34}{:>12}{:>12}{:>12}", "x", "1.500 ms", "-", "-"));
+        assert_eq!(
+            row(1_500, None, None).text(),
+            format!("  {:<34}{:>12}{:>12}{:>12}", "x", "1.500 ms", "-", "-")
+        );
     }
 }
