@@ -29,3 +29,4 @@ pub mod client;
 pub mod source;
 
 pub mod app;
+pub mod demo;
