@@ -89,6 +89,7 @@ impl Engine {
                 Joined::Alone => Found::Nothing,
             };
         }
+        let writing = reads.is_writing();
         let columns = match batch.how {
             Answering::Simple | Answering::Extended { describe: true, .. } => Columns::Needed,
             Answering::Extended { describe: false, .. } => Columns::NotNeeded,
@@ -98,8 +99,8 @@ impl Engine {
         if behind {
             // Earlier replies are still to come: a look-up now would be one before its turn. Behind a write of its own it
             // would not even be one of the right moment.
-            if reads.is_writing() || cache.database.peek(&key, plan, columns, now) != Peek::Hit {
-                cache.database.count_bypass(NoCache::Pipelined);
+            if writing || cache.database.peek(&key, plan, columns, now) != Peek::Hit {
+                cache.database.count_bypass(NoCache::Batch);
                 return Found::Nothing;
             }
             self.stall = Stall::UntilAnswered;

@@ -139,6 +139,9 @@ impl Engine {
 
     /// What Postgres would read and ignore.
     fn is_dropped(&self, message: u8) -> bool {
+        if self.refused {
+            return message != tag::SYNC && message != tag::TERMINATE;
+        }
         match self.server.as_ref().map(|server| &server.ledger) {
             Some(ledger) if ledger.is_copy_open() => false,
             Some(ledger) if ledger.is_skipping() => message != tag::SYNC && message != tag::TERMINATE,
@@ -155,6 +158,7 @@ impl Engine {
         if self.server.is_none() {
             match message.tag {
                 tag::SYNC => {
+                    self.refused = false;
                     synth::ready_for_query(TransactionStatus::Idle, &mut self.client_out);
                     self.tally.batches += 1;
                     self.tally.local += 1;

@@ -44,9 +44,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::cache;
-use crate::error::Error;
+use crate::error::{Error, Severity};
 use crate::pg::TransactionStatus;
 use crate::session::{Pin, Pins, Session};
+use crate::wire::Header;
+use crate::wire::frontend::tag;
 
 use self::read::Reads;
 
@@ -80,6 +82,10 @@ pub struct Engine {
     complete_fill: bool,
     /// Messages of a batch have been sent, but not its Sync.
     open_batch: bool,
+    /// The batch has failed without a server: its rest, up to Sync, is dropped.
+    refused: bool,
+    /// A FATAL error of the server has been passed on: the client knows why the connection ends.
+    fatal: bool,
     /// The driver's clock, as of the call that is under way.
     now: Instant,
     /// ReadyForQuery messages that the client is owed, from the first of a busy spell to the last.
@@ -205,6 +211,8 @@ impl Engine {
             reads,
             complete_fill: false,
             open_batch: false,
+            refused: false,
+            fatal: false,
             now,
             busy: false,
             parameters,
@@ -220,6 +228,7 @@ impl Engine {
         if *self.parameters != server.parameters {
             self.tell_parameters(&server.parameters);
         }
+        self.read_as(&server.reader);
         self.release = None;
         self.server = Some(server);
     }
@@ -281,19 +290,48 @@ impl Engine {
         }
         server.dirty |= !self.session.pins.is_empty();
         self.session = Session::default();
-        self.tidy_server();
+        if !self.tidy_server() {
+            self.release = Some(Release::Reuse);
+        }
+    }
+
+    /// A clean-up after [`Engine::hang_up`] is under way.
+    pub fn is_cleaning(&self) -> bool {
+        self.release.is_none() && self.server.is_some()
     }
 
     /// The server connection broke, or said what it cannot have said. What the client is to be told, if it has not been.
     pub fn server_lost(&mut self, error: Error) -> Option<Error> {
         self.lose_reads();
         self.release = Some(Release::Close);
+        if self.fatal {
+            return None;
+        }
         (self.busy || self.status != TransactionStatus::Idle || !self.session.pins.is_empty()).then_some(error)
     }
 
-    /// A request for a server was refused: the client is told, in the way its protocol expects.
+    /// The client is told of an error of ours.
     pub fn refuse(&mut self, error: &Error) {
         error.encode(&mut self.client_out);
         self.tally.errors += 1;
+    }
+
+    /// There is no server for the batch that begins in `input`: it fails as Postgres would let it fail, and the session
+    /// goes on with the next. False: the error ends the session.
+    pub fn refuse_batch(&mut self, error: &Error, input: &[u8]) -> bool {
+        self.refuse(error);
+        self.fail_fill();
+        if error.level() == Severity::Fatal {
+            return false;
+        }
+        match Header::peek(input) {
+            Ok(Some(header)) if matches!(header.tag, tag::QUERY | tag::FUNCTION_CALL) => {
+                self.rest_in = Rest { left: header.len, to: Sink::Drop };
+                synth::ready_for_query(TransactionStatus::Idle, &mut self.client_out);
+                self.tally.batches += 1;
+            }
+            Ok(_) | Err(_) => self.refused = true,
+        }
+        true
     }
 }

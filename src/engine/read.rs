@@ -124,6 +124,16 @@ impl Engine {
         }
     }
 
+    /// The server that was leased reads with these settings.
+    pub(super) fn read_as(&mut self, reader: &Arc<Reader>) {
+        let Some(reads) = self.reads.as_mut() else { return };
+        if !Arc::ptr_eq(&reads.reader, reader) {
+            // What is to be kept was keyed under other settings than it will be read with.
+            reads.fill = None;
+            reads.reader = Arc::clone(reader);
+        }
+    }
+
     /// Who is to have the reply of the read that is being sent.
     pub(super) fn reading_owner(&self) -> Owner {
         match self.reads.as_ref() {

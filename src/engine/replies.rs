@@ -6,6 +6,7 @@ use crate::error::{Error, Kind as ErrorKind};
 use crate::pg::TransactionStatus;
 use crate::wire::Header;
 use crate::wire::backend::{ParameterStatus, tag};
+use crate::wire::diagnostics::{Fields, Severity};
 
 use super::ledger::{Ask, Owed, Owner, Receipt};
 use super::route::Route;
@@ -94,15 +95,21 @@ impl Engine {
                 if owner == Owner::Own {
                     return Err(broken("it refused a clean-up of ours"));
                 }
-                self.tally.errors += 1;
+                self.passed_on(body);
                 route.settle(&mut self.client_out);
                 Ok(Sink::Client)
             }
             Receipt::Unasked => {
-                self.tally.errors += 1;
+                self.passed_on(body);
                 Ok(Sink::Client)
             }
         }
+    }
+
+    fn passed_on(&mut self, body: &[u8]) {
+        self.tally.errors += 1;
+        let severity = Fields::decode(body).ok().and_then(|fields| fields.severity());
+        self.fatal |= matches!(severity, Some(Severity::Fatal | Severity::Panic));
     }
 
     fn row(&mut self) -> Result<Sink, Error> {

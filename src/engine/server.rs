@@ -1,18 +1,22 @@
 //! Floor 2. What is known of one server connection; it moves with the connection from client to client.
 
+use std::sync::Arc;
+
 use crate::pg::BackendKey;
 use crate::plan::ServerPlans;
 use crate::session::UnnamedId;
 
 use super::ledger::Ledger;
+use super::shared::Reader;
 
 /// The protocol-level state of a server connection.
-#[derive(Debug)]
 pub struct Server {
     /// Needed to cancel its query.
     pub key: Option<BackendKey>,
     /// What ParameterStatus has said last, in the order of first appearance.
     pub parameters: Parameters,
+    /// With which settings it reads.
+    pub reader: Arc<Reader>,
     /// Statements that pgdial prepared on it.
     pub plans: ServerPlans,
     /// Whose unnamed statement it holds.
@@ -29,10 +33,11 @@ pub struct Server {
 
 impl Server {
     /// A connection that has just logged in.
-    pub fn new(key: Option<BackendKey>, parameters: Parameters, plans_limit: usize) -> Self {
+    pub fn new(key: Option<BackendKey>, parameters: Parameters, reader: Arc<Reader>, plans_limit: usize) -> Self {
         Self {
             key,
             parameters,
+            reader,
             plans: ServerPlans::new(plans_limit),
             unnamed: None,
             ledger: Ledger::default(),
