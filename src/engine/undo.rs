@@ -5,6 +5,30 @@ use std::sync::Arc;
 use crate::plan::{Plan, PlanId};
 use crate::session::{Unnamed, UnnamedId};
 
+impl Undo {
+    /// Whether it is about the client's statement of that name.
+    pub(super) fn concerns_name(&self, wanted: &[u8]) -> bool {
+        match self {
+            Self::Named { name, .. } | Self::Closed { name, .. } => **name == *wanted,
+            Self::Injected(_) | Self::Evicted { .. } | Self::Unnamed { .. } | Self::UnnamedInjected { .. } => false,
+        }
+    }
+
+    /// The plan that may be on the server, or not, when this is taken back.
+    pub(super) fn plan(&self) -> Option<PlanId> {
+        match self {
+            Self::Named { written, .. } => *written,
+            Self::Injected(id) | Self::Evicted { id, .. } => Some(*id),
+            Self::Closed { .. } | Self::Unnamed { .. } | Self::UnnamedInjected { .. } => None,
+        }
+    }
+
+    /// Whether it is about the unnamed statement.
+    pub(super) fn concerns_unnamed(&self) -> bool {
+        matches!(self, Self::Unnamed { .. } | Self::UnnamedInjected { .. })
+    }
+}
+
 /// One change that ran ahead of the server.
 #[derive(Debug)]
 pub enum Undo {

@@ -35,6 +35,8 @@ pub(crate) struct Model {
     pub(crate) commits: Vec<(u8, String, u64)>,
     /// It is gone, or about to be.
     pub(crate) dead: bool,
+    /// For the trace.
+    pub(crate) heard: Vec<String>,
 }
 
 struct Portal {
@@ -88,6 +90,7 @@ impl Model {
             out: Vec::new(),
             commits: Vec::new(),
             dead: false,
+            heard: Vec::new(),
         }
     }
 
@@ -100,6 +103,7 @@ impl Model {
                 return;
             }
             let message: Vec<u8> = self.inbox.drain(..header.len).collect();
+            self.heard.push(super::transcript::frontend_words(&message) + " ");
             let decoded = Message::decode(message[0], &message[Header::LEN..]);
             self.message(&decoded.unwrap_or_else(|violation| panic!("malformed {:?}: {violation}", message[0] as char)));
         }
@@ -115,7 +119,6 @@ impl Model {
             (!self.out.is_empty(), "it has said more"),
             (!self.inbox.is_empty(), "half a message is in it"),
             (!self.name.is_empty(), "a setting was left behind"),
-            (self.dead, "it is dead"),
         ];
         let found = checks.iter().find(|(holds, _)| *holds).map(|(_, why)| (*why).to_owned());
         found.or_else(|| theirs.map(|name| format!("statement {:?} was left behind", lossy(name))))
@@ -373,6 +376,9 @@ impl Model {
                 if **inner == Op::Unknown {
                     return refusal(b"42703", "column does not exist");
                 }
+                if !inner.returns_rows() && !matches!(**inner, Op::Write(..)) {
+                    return refusal(b"42601", "syntax error");
+                }
                 if self.statements.contains_key(name.as_bytes()) {
                     return refusal(b"42P05", format!("prepared statement {name:?} already exists"));
                 }
@@ -384,7 +390,7 @@ impl Model {
                 if inner.parameters() > 0 || matches!(inner, Op::Prepare(..) | Op::Execute(_) | Op::Begin | Op::Commit | Op::Rollback | Op::DiscardAll | Op::CopyIn(_)) {
                     return refusal(b"42601", format!("wrong use of prepared statement {name:?}"));
                 }
-                if inner.returns_rows() {
+                if inner.returns_rows() && !extended {
                     row_description(&inner, &mut self.out);
                 }
                 let mut portal = Portal { op: inner, parameter: String::new(), sent: 0, run: false };

@@ -52,6 +52,9 @@ impl Habits {
             19 if self.copies => format!("copy kv{table} from stdin"),
             20 => format!("set application_name = '{tag}'"),
             21 => "show application_name".to_owned(),
+            22 if parameters => format!("prepare s{} as select '{tag}'", rng.below(3)),
+            23 if parameters => format!("execute s{}", rng.below(3)),
+            24 if parameters => format!("deallocate s{}", rng.below(3)),
             _ => format!("select '{tag}{}'", rng.below(3)),
         }
     }
@@ -98,17 +101,19 @@ impl Habits {
     }
 
     fn copy(&self, rng: &mut Rng, out: &mut Vec<u8>) {
+        // A COPY that fails after a Sync, followed by more before the answer: not even the client could tell what is skipped.
+        let syncs = rng.chance(30);
         for _ in 0..rng.below(4) {
             match rng.below(12) {
-                0 => frontend::sync(out),
-                1 => CopyData { data: b"bad" }.encode(out),
+                0 if syncs => frontend::sync(out),
+                1 if !syncs => CopyData { data: b"bad" }.encode(out),
                 2 => frontend::flush(out),
                 _ => CopyData { data: self.key(rng).as_bytes() }.encode(out),
             }
         }
         match rng.below(8) {
-            0 => {}
-            1 => CopyFail { message: b"no more" }.encode(out),
+            0 if !syncs => {}
+            1 if !syncs => CopyFail { message: b"no more" }.encode(out),
             _ => frontend::copy_done(out),
         }
     }

@@ -18,6 +18,8 @@ pub(crate) struct Transcript {
     expected: Vec<Expected>,
     at: usize,
     partial: Vec<u8>,
+    /// For the trace.
+    pub(crate) heard: Vec<String>,
     /// What the client's servers have committed, in order; what it has not heard of yet.
     pub(crate) committed: VecDeque<(u8, String, u64)>,
     /// Its server has crashed: the session may end with one error.
@@ -40,6 +42,7 @@ impl Default for Transcript {
             expected: Vec::new(),
             at: 0,
             partial: Vec::new(),
+            heard: Vec::new(),
             committed: VecDeque::new(),
             may_end: false,
             ended: false,
@@ -80,6 +83,7 @@ impl Transcript {
                 return Ok(());
             }
             let message: Vec<u8> = self.partial.drain(..header.len).collect();
+            self.heard.push(words(&message) + " ");
             if message[0] != tag::PARAMETER_STATUS && !is_asynchronous(&message) {
                 self.message(&message, known, db)?;
             }

@@ -277,7 +277,9 @@ impl World {
         if client.gone {
             return Ok(());
         }
-        client.transcript.got(&bytes, &mut self.acknowledged, &self.db).map_err(|what| format!("c{at}: {what}"))
+        let outcome = client.transcript.got(&bytes, &mut self.acknowledged, &self.db).map_err(|what| format!("c{at}: {what}"));
+        self.trace.push(format!("  c{at} reads {}", client.transcript.heard.drain(..).collect::<String>()));
+        outcome
     }
 
     fn grant(&mut self) -> Verdict {
@@ -304,6 +306,7 @@ impl World {
         let Some(server) = client.server.as_mut() else { return Ok(()) };
         let part = Self::part(&mut self.rng, &mut server.link);
         server.model.feed(&part);
+        self.trace.push(format!("  reads {}", server.model.heard.drain(..).collect::<String>()));
         client.transcript.committed.extend(server.model.commits.drain(..));
         if server.model.statements() > self.plans + 8 {
             return Err(format!("c{at}: {} statements on a server, the limit is {}", server.model.statements(), self.plans));
@@ -350,7 +353,7 @@ impl World {
         let Some((state, release)) = client.engine.take_release() else { return Ok(()) };
         let mut process = client.server.take().ok_or("a server was released that is not held")?;
         let left_over = std::mem::take(&mut client.server_inbox);
-        if release == Release::Close {
+        if release == Release::Close || process.model.dead {
             return Ok(());
         }
         if !state.ledger.is_idle() {
