@@ -266,6 +266,11 @@ impl Engine {
         self.release.is_some_and(|release| release == Release::Close || at_boundary)
     }
 
+    /// The client was told by the server that its session is over.
+    pub fn is_over(&self) -> bool {
+        self.fatal
+    }
+
     /// Whether replies are outstanding.
     pub fn is_busy(&self) -> bool {
         self.busy
@@ -312,6 +317,7 @@ impl Engine {
     }
 
     /// The server connection broke, or said what it cannot have said. What the client is to be told, if it has not been.
+    /// `None` and not [`Engine::is_over`]: nothing tied the client to that server, and its session goes on without it.
     pub fn server_lost(&mut self, error: Error) -> Option<Error> {
         self.lose_reads();
         self.release = Some(Release::Close);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::error::{Error, Kind as ErrorKind};
 use crate::pg::TransactionStatus;
-use crate::session::UnnamedId;
+use crate::session::{Unnamed, UnnamedId};
 use crate::wire::Header;
 use crate::wire::backend::{ParameterStatus, tag};
 use crate::wire::diagnostics::{Fields, Severity};
@@ -100,6 +100,11 @@ impl Engine {
                 self.passed_on(body);
                 route.settle(&mut self.client_out);
                 Ok(Sink::Client)
+            }
+            // Between transactions, with nothing that ties the client to this server, its end is not the client's affair.
+            Receipt::Unasked if self.release.is_some() => {
+                self.release = Some(Release::Close);
+                Ok(Sink::Drop)
             }
             Receipt::Unasked => {
                 self.passed_on(body);
@@ -288,20 +293,26 @@ impl Engine {
             // Postgres drops the unnamed statement before it looks at the new one.
             Undo::Unnamed { client, server: held } => {
                 restore_unnamed(server, held.filter(|_| !refused));
-                let client = client.filter(|_| !refused);
-                match server.ledger.later_undo(|undo| matches!(undo, Undo::Unnamed { .. })) {
-                    Some(Undo::Unnamed { client: before, .. }) => *before = client,
-                    Some(_) | None => self.session.statements.unnamed = client,
-                }
+                self.restore_client_unnamed(client.filter(|_| !refused));
             }
+            Undo::UnnamedClosed { client } => self.restore_client_unnamed(client),
             Undo::UnnamedInjected { server: held } => restore_unnamed(server, held.filter(|_| !refused)),
+        }
+    }
+
+    /// The client's unnamed statement of before; or, if a later batch has replaced it since, what that one has to restore.
+    fn restore_client_unnamed(&mut self, client: Option<Box<Unnamed>>) {
+        let later = self.server.as_mut().and_then(|server| server.ledger.later_undo(|undo| undo.client_before().is_some()));
+        match later {
+            Some(Undo::Unnamed { client: before, .. } | Undo::UnnamedClosed { client: before }) => *before = client,
+            Some(_) | None => self.session.statements.unnamed = client,
         }
     }
 }
 
 /// What the server held before; or, if a later batch has replaced it since, what that one has to restore.
 fn restore_unnamed(server: &mut Server, held: Option<UnnamedId>) {
-    match server.ledger.later_undo(Undo::concerns_unnamed) {
+    match server.ledger.later_undo(|undo| undo.server_before().is_some()) {
         Some(Undo::Unnamed { server: before, .. } | Undo::UnnamedInjected { server: before }) => *before = held,
         Some(_) | None => server.unnamed = held,
     }

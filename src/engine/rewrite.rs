@@ -149,10 +149,9 @@ impl Engine {
             Ok(_) | Err(_) => return self.send(Ask::Close, message, route),
         };
         let undo = if name.is_empty() {
-            self.session.statements.unnamed.take().map(|unnamed| Undo::Unnamed {
-                server: self.server.as_ref().and_then(|server| server.unnamed),
-                client: Some(unnamed),
-            })
+            let client = self.session.statements.unnamed.take();
+            let later = self.server.as_ref().is_some_and(|server| server.ledger.has_undos());
+            (client.is_some() || later).then_some(Undo::UnnamedClosed { client })
         } else {
             self.session.statements.remove(name).map(|plan| Undo::Closed { name: name.into(), plan })
         };
@@ -273,7 +272,8 @@ impl Engine {
             // What the names stand for afterwards is the server's to know.
             return self.session.statements.clear_named();
         }
-        if self.status == TransactionStatus::Failed {
+        // The statement will be refused, whatever there is to deallocate.
+        if self.status == TransactionStatus::Failed && !self.unsettled {
             return;
         }
         self.session.materialised = true;

@@ -376,7 +376,7 @@ impl Model {
                 if **inner == Op::Unknown {
                     return refusal(b"42703", "column does not exist");
                 }
-                if !inner.returns_rows() && !matches!(**inner, Op::Write(..)) {
+                if **inner == Op::ShowName || !inner.returns_rows() && !matches!(**inner, Op::Write(..)) {
                     return refusal(b"42601", "syntax error");
                 }
                 if self.statements.contains_key(name.as_bytes()) {
@@ -387,7 +387,7 @@ impl Model {
             }
             Op::Execute(name) => {
                 let inner = self.statement(name.as_bytes())?.clone();
-                if inner.parameters() > 0 || matches!(inner, Op::Prepare(..) | Op::Execute(_) | Op::Begin | Op::Commit | Op::Rollback | Op::DiscardAll | Op::CopyIn(_)) {
+                if inner.parameters() > 0 || matches!(inner, Op::Empty | Op::Prepare(..) | Op::Execute(_) | Op::Begin | Op::Commit | Op::Rollback | Op::DiscardAll | Op::CopyIn(_)) {
                     return refusal(b"42601", format!("wrong use of prepared statement {name:?}"));
                 }
                 if inner.returns_rows() && !extended {

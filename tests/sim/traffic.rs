@@ -103,16 +103,20 @@ impl Habits {
     fn copy(&self, rng: &mut Rng, out: &mut Vec<u8>) {
         // A COPY that fails after a Sync, followed by more before the answer: not even the client could tell what is skipped.
         let syncs = rng.chance(30);
+        let mut bad = false;
         for _ in 0..rng.below(4) {
             match rng.below(12) {
                 0 if syncs => frontend::sync(out),
-                1 if !syncs => CopyData { data: b"bad" }.encode(out),
+                1 if !syncs => {
+                    bad = true;
+                    CopyData { data: b"bad" }.encode(out);
+                }
                 2 => frontend::flush(out),
                 _ => CopyData { data: self.key(rng).as_bytes() }.encode(out),
             }
         }
         match rng.below(8) {
-            0 if !syncs => {}
+            0 if !syncs && !bad => {}
             1 if !syncs => CopyFail { message: b"no more" }.encode(out),
             _ => frontend::copy_done(out),
         }

@@ -388,12 +388,17 @@ impl World {
     fn lose(&mut self, at: usize, why: &str) -> Verdict {
         let client = &mut self.clients[at];
         let error = Error::new(Kind::ServerLost, why.to_owned());
-        if let Some(error) = client.engine.server_lost(error) {
+        let told = client.engine.server_lost(error);
+        let over = told.is_some() || client.engine.is_over();
+        if let Some(error) = told {
             client.engine.refuse(&error);
         }
         self.tell(at, &[])?;
         self.release(at)?;
         let client = &mut self.clients[at];
+        if !over && !client.gone {
+            return if matches!(client.wait, Wait::Replies) { self.feed(at) } else { Ok(()) };
+        }
         if !client.gone {
             client.gone = true;
             self.waiting.retain(|waiting| *waiting != at);
