@@ -147,11 +147,11 @@ impl Relay {
         self.lease = Some(lease);
     }
 
-    /// Until the client goes.
-    pub async fn run(mut self) -> End {
+    /// Until the client goes. How it ended, and how many batches were answered.
+    pub async fn run(mut self) -> (End, u64) {
         let end = std::future::poll_fn(|cx| self.poll(cx)).await;
-        self.finish().await;
-        end
+        Box::pin(self.finish()).await;
+        (end, self.meter.queries)
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
@@ -172,7 +172,7 @@ impl Relay {
             moved |= self.wait_turn(cx, now);
             moved |= self.client_turn(cx, buffer, now);
             self.flush(cx);
-            self.meter.take(&mut self.engine, now);
+            self.meter.take(&mut self.engine);
             if let Some(end) = self.is_over() {
                 return Poll::Ready(end);
             }
@@ -180,7 +180,7 @@ impl Relay {
                 break;
             }
         }
-        self.on_signals(now);
+        self.on_signals(cx, now);
         self.on_timer(cx, now);
         self.flush(cx);
         self.is_over().map_or(Poll::Pending, Poll::Ready)
@@ -276,9 +276,15 @@ impl Relay {
     fn lose_server(&mut self, error: Error) {
         tracing::debug!(client = self.slot.key().pid, %error, "server lost");
         if let Some(error) = self.engine.server_lost(error) {
-            self.engine.refuse(&error);
+            self.refuse(&error);
         }
         self.release();
+        self.ending.get_or_insert(End::Refused);
+    }
+
+    fn refuse(&mut self, error: &Error) {
+        self.meter.refused(error);
+        self.engine.refuse(error);
         self.ending.get_or_insert(End::Refused);
     }
 
@@ -329,8 +335,7 @@ impl Relay {
             let taken = match self.engine.on_client(input.get(at..).unwrap_or_default(), now) {
                 Ok(taken) => taken,
                 Err(error) => {
-                    self.engine.refuse(&error);
-                    self.ending.get_or_insert(End::Refused);
+                    self.refuse(&error);
                     break;
                 }
             };
@@ -409,7 +414,7 @@ impl Relay {
                         self.feed_inbox(cx, now);
                         self.maybe_release();
                     }
-                    Err(error) => self.refuse_batch(&error),
+                    Err(error) => self.refuse_batch(&error, cx, now),
                 }
                 true
             }
@@ -417,13 +422,13 @@ impl Relay {
     }
 
     /// No server for this batch: the client is told, and its session goes on if its protocol allows that.
-    fn refuse_batch(&mut self, error: &Error) {
+    fn refuse_batch(&mut self, error: &Error, cx: &mut Context<'_>, now: Instant) {
         self.slot.set_waiting(false);
         self.wait = Wait::Input { room: 0 };
-        let mut inbox = std::mem::take(&mut self.inbox);
-        let kept = self.engine.refuse_batch(error, &mut inbox);
-        self.inbox = inbox;
-        if !kept {
+        self.meter.refused(error);
+        if self.engine.refuse_batch(error, &self.inbox) {
+            self.feed_inbox(cx, now);
+        } else {
             self.ending.get_or_insert(End::Refused);
         }
     }
@@ -442,10 +447,10 @@ impl Relay {
         pipe::flush(&mut lease.stream, cx, &mut self.engine.server_out);
     }
 
-    fn on_signals(&mut self, now: Instant) {
+    fn on_signals(&mut self, cx: &mut Context<'_>, now: Instant) {
         if matches!(self.wait, Wait::Server(_)) && self.slot.take_queued_cancel() {
             self.meter.waited(now);
-            self.refuse_batch(&Error::new(Kind::QueryTimeout, "canceling statement due to user request"));
+            self.refuse_batch(&Error::new(Kind::Cancelled, "canceling statement due to user request"), cx, now);
         }
         if self.slot.is_draining() && self.ending.is_none() && self.engine.is_quiet() && self.inbox.is_empty() {
             self.engine.refuse(&Error::new(Kind::Draining, "terminating connection due to administrator command"));
@@ -459,8 +464,7 @@ impl Relay {
             let tick = self.limits.tick().unwrap_or(Duration::from_secs(1));
             timer.as_mut().reset(tokio::time::Instant::from_std(now + tick));
             if let Some(error) = overdue(&self.limits, &self.engine, &self.meter, now) {
-                self.engine.refuse(&error);
-                self.ending.get_or_insert(End::Refused);
+                self.refuse(&error);
                 return;
             }
         }
