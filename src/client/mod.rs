@@ -1,1 +1,3 @@
 //! Floor 4. Connections from applications.
+
+pub mod login;

@@ -21,7 +21,7 @@ pub struct Listener {
 #[derive(Debug)]
 enum Bound {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    Unix(UnixListener, #[allow(dead_code, reason = "its Drop is its use")] SocketFile),
 }
 
 /// Connections that may wait to be accepted: a whole fleet of applications may start at once.

@@ -1,6 +1,6 @@
 //! Floor 3. Sockets: TCP, Unix and TLS behind one [`Stream`], and whole messages cut from it.
 
-mod framed;
+pub(crate) mod framed;
 mod listener;
 mod random;
 mod stream;

@@ -1,1 +1,3 @@
 //! Floor 3. Connections to Postgres.
+
+pub mod dial;
