@@ -65,7 +65,7 @@ proptest! {
             prop_assert!(outcome.is_err() && out.is_empty());
         } else {
             let expected = columns.iter().enumerate().map(|(index, column)| Column {
-                format: *formats.get(index).or(formats.first()).unwrap_or(&0),
+                format: *formats.get(index).or_else(|| formats.first()).unwrap_or(&0),
                 ..*column
             });
             prop_assert_eq!(out[5..].to_vec(), body_of(|out| {
