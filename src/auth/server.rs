@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use std::sync::Arc;
 
 /// Postgres's PG_MAX_SASL_MESSAGE_LENGTH. It bounds the nonce too.
-pub const MAX_MESSAGE: usize = 1024;
+const MAX_MESSAGE: usize = 1024;
 
 /// What to send next.
 #[derive(Debug, PartialEq, Eq)]
