@@ -102,7 +102,18 @@ impl<'a> Cursor<'a> {
         Ok(continued)
     }
 
-    /// The same with backslash escapes. Whether its value differs from its source: an escape, or several parts.
+    /// A bit string: a doubled quote is its end and another string.
+    pub(super) fn bits(&mut self) -> Result<(), Refused> {
+        loop {
+            self.pos += 1;
+            self.pos += memchr(b'\'', self.rest()).ok_or(Refused::Unterminated)? + 1;
+            if !self.skip_to_continuation() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The same as [`Self::string`] with backslash escapes. Whether its value differs from its source: an escape, or several parts.
     pub(super) fn escape_string(&mut self) -> Result<bool, Refused> {
         let mut escaped = self.escape_part()?;
         while self.skip_to_continuation() {

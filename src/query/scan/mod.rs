@@ -191,7 +191,7 @@ impl Scanner<'_, '_> {
                 Class::Space => self.space()?,
                 Class::Other => self.cursor.advance(1),
                 Class::Digit => self.number()?,
-                Class::Quote => self.string(self.cursor.pos, LiteralClass::String)?,
+                Class::Quote => self.string()?,
                 Class::DoubleQuote => self.cursor.quoted_name()?,
                 Class::Dollar => self.dollar()?,
                 Class::Dot => self.dot()?,
@@ -215,8 +215,8 @@ impl Scanner<'_, '_> {
         }
         match (first | 0x20, self.cursor.peek()) {
             (b'e', Some(b'\'')) => self.escape_string(start),
-            (b'b', Some(b'\'')) => self.string(start, LiteralClass::Bits),
-            (b'x', Some(b'\'')) => self.string(start, LiteralClass::HexBits),
+            (b'b', Some(b'\'')) => self.bits(start, LiteralClass::Bits),
+            (b'x', Some(b'\'')) => self.bits(start, LiteralClass::HexBits),
             (b'u', Some(b'&')) => match self.cursor.peek_at(1) {
                 Some(b'\'') => {
                     self.cursor.advance(1);
@@ -319,38 +319,44 @@ impl Scanner<'_, '_> {
         Ok(())
     }
 
-    /// From the opening quote on; the literal began at `start`.
-    fn string(&mut self, start: usize, class: LiteralClass) -> Result<(), Refused> {
+    fn string(&mut self) -> Result<(), Refused> {
+        let start = self.cursor.pos;
         let continued = self.cursor.string()?;
-        self.text_literal(start, class, continued);
+        self.text_literal(start, continued);
+        Ok(())
+    }
+
+    fn bits(&mut self, start: usize, class: LiteralClass) -> Result<(), Refused> {
+        self.cursor.bits()?;
+        self.literal(start, class);
         Ok(())
     }
 
     fn escape_string(&mut self, start: usize) -> Result<(), Refused> {
         let escaped = self.cursor.escape_string()?;
-        self.text_literal(start, LiteralClass::String, escaped);
+        self.text_literal(start, escaped);
         Ok(())
     }
 
     fn unicode_string(&mut self, start: usize) -> Result<(), Refused> {
         self.cursor.string()?;
         // UESCAPE may follow with any escape character: nothing is known of the value.
-        self.text_literal(start, LiteralClass::String, true);
+        self.text_literal(start, true);
         Ok(())
     }
 
     fn dollar(&mut self) -> Result<(), Refused> {
         let start = self.cursor.pos;
         if self.cursor.dollar()? {
-            self.text_literal(start, LiteralClass::String, false);
+            self.text_literal(start, false);
         }
         Ok(())
     }
 
     /// `hidden`: the value is not what the source shows, so that it may hold any word.
-    fn text_literal(&mut self, start: usize, class: LiteralClass, hidden: bool) {
-        let is_time = class == LiteralClass::String && (hidden || has_time_word(self.cursor.slice(start, self.cursor.pos)));
-        self.literal(start, if is_time { LiteralClass::TimeWord } else { class });
+    fn text_literal(&mut self, start: usize, hidden: bool) {
+        let is_time = hidden || has_time_word(self.cursor.slice(start, self.cursor.pos));
+        self.literal(start, if is_time { LiteralClass::TimeWord } else { LiteralClass::String });
     }
 
     fn literal(&mut self, start: usize, class: LiteralClass) {
