@@ -7,24 +7,15 @@ use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 
+use crate::wire::Violation;
+use crate::wire::diagnostics::Report;
+pub use crate::wire::diagnostics::{Severity, SqlState};
+
 #[cfg(test)]
 mod tests;
 
 /// What most of pgdial returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// Five characters of `errcodes.txt`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SqlState(pub [u8; 5]);
-
-/// The level of an ErrorResponse that pgdial makes itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Severity {
-    /// The statement failed, the session goes on.
-    Error,
-    /// The session ends after this message.
-    Fatal,
-}
 
 /// What becomes of the server connection that was held when the error arose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -259,34 +250,28 @@ impl Error {
 
     /// Appends the ErrorResponse.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        encode_error(self, out);
+        let report = Report {
+            severity: self.level,
+            sqlstate: self.sqlstate,
+            message: &self.message,
+            detail: None,
+            hint: self.hint.as_deref(),
+        };
+        report.encode_error(out);
     }
 }
 
-/// S, V, C, M and H; a NUL inside a text would end the field early and is left out.
-fn encode_error(error: &Error, out: &mut Vec<u8>) {
-    let level: &[u8] = match error.level {
-        Severity::Error => b"ERROR",
-        Severity::Fatal => b"FATAL",
-    };
-    let mut body = Vec::with_capacity(64 + error.message.len());
-    let mut field = |code: u8, text: &[u8]| {
-        body.push(code);
-        body.extend(text.iter().copied().filter(|byte| *byte != 0));
-        body.push(0);
-    };
-    field(b'S', level);
-    field(b'V', level);
-    field(b'C', &error.sqlstate.0);
-    field(b'M', error.message.as_bytes());
-    if let Some(hint) = &error.hint {
-        field(b'H', hint.as_bytes());
+/// The client broke the protocol; a violation's words and code are made for clients. Where the end of the
+/// bad message is known the session goes on, as it does in Postgres.
+impl From<Violation> for Error {
+    fn from(violation: Violation) -> Self {
+        let mut error = Self::new(Kind::Protocol, violation.to_string());
+        error.sqlstate = violation.sqlstate();
+        if !violation.is_fatal() {
+            error.level = Severity::Error;
+        }
+        error
     }
-    body.push(0);
-    let len = u32::try_from(body.len() + 4).unwrap_or(u32::MAX);
-    out.push(b'E');
-    out.extend_from_slice(&len.to_be_bytes());
-    out.extend_from_slice(&body);
 }
 
 impl fmt::Display for Error {
@@ -311,6 +296,8 @@ impl fmt::Debug for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+        self.source
+            .as_deref()
+            .map(|source| source as &(dyn StdError + 'static))
     }
 }

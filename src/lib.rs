@@ -26,4 +26,6 @@ pub mod server;
 
 pub mod client;
 
+pub mod source;
+
 pub mod app;

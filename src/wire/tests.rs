@@ -1,0 +1,1 @@
+//! Floor 0. Tests of the codecs.
