@@ -48,6 +48,7 @@ const EDGES: &[(&str, &str)] = &[
     ("config", "pg"),
     ("plan", "query"),
     ("cache", "query"),
+    ("cache", "invalidation"),
     ("invalidation", "query"),
     ("server", "net"),
     ("feed", "server"),
