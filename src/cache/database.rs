@@ -38,7 +38,7 @@ pub struct Settings {
 
 /// The cache state of one database. Cloning is cheap.
 #[derive(Clone)]
-pub struct Database(Arc<Inner>);
+pub struct Database(pub(super) Arc<Inner>);
 
 /// What a read found.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ struct Shared {
     state: foldhash::quality::RandomState,
 }
 
-struct Inner {
+pub(super) struct Inner {
     name: Box<str>,
     shared: Cache,
     everything: Slot,
@@ -464,3 +464,18 @@ const FOREVER_LARGE: Duration = Duration::from_secs(60);
 const MAX_LARGE: usize = 8192;
 /// Below this no words are looked for that nobody holds.
 const MIN_PRUNE: usize = 1024;
+
+#[cfg(test)]
+impl Inner {
+    pub(super) fn shared_entries(&self) -> u64 {
+        self.shared.entries()
+    }
+
+    pub(super) fn shared_bytes(&self) -> u64 {
+        self.shared.bytes()
+    }
+
+    pub(super) fn slot_count(&self) -> usize {
+        self.slots.read().by_relation.len()
+    }
+}

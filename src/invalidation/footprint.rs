@@ -230,3 +230,6 @@ fn reads_quietly(relation: &Relation) -> bool {
 
 /// Beyond this a list costs more than it saves.
 const MAX_RELATIONS: usize = 64;
+
+#[cfg(test)]
+mod tests;
