@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
+
 use crate::cache::{Cache, Counter, Database, Rules, Settings};
 use crate::config::{self, CacheMode, Config};
 use crate::engine::CacheShared;
 use crate::error::Result;
+use crate::query::Snapshot;
 use crate::server::Target;
 
 /// All of them.
 pub(super) struct Caches {
     cache: Option<Cache>,
     databases: Vec<Database>,
+    catalogs: Vec<Arc<ArcSwapOption<Snapshot>>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -24,8 +28,8 @@ impl Caches {
             max_result: config.cache.max_result,
             observe: config.cache.mode == CacheMode::Observe,
         };
-        let cache = wanted.then(|| Cache::new(settings, Counter::new()));
-        Self { cache, databases: Vec::new(), tasks: Vec::new() }
+        let cache = wanted.then(|| Cache::new(settings, Counter::default()));
+        Self { cache, databases: Vec::new(), catalogs: Vec::new(), tasks: Vec::new() }
     }
 
     /// The cache of one database, unless it is off there.
@@ -35,13 +39,19 @@ impl Caches {
         }
         let Some(cache) = self.cache.as_ref() else { return Ok(None) };
         let database = cache.database(&section.name);
+        let catalog = Arc::new(ArcSwapOption::empty());
         self.databases.push(database.clone());
-        Ok(Some(CacheShared::new(database, Rules::new(&config.cache), Box::new(|| None))))
+        self.catalogs.push(Arc::clone(&catalog));
+        Ok(Some(CacheShared::new(database, Rules::new(&config.cache), Box::new(move || catalog.load_full()))))
     }
 
     /// What the statistics need.
     pub(super) fn handles(&self) -> Handles {
-        Handles { cache: self.cache.clone(), databases: Arc::new(self.databases.clone()) }
+        Handles {
+            cache: self.cache.clone(),
+            databases: Arc::new(self.databases.clone()),
+            catalogs: Arc::new(self.catalogs.clone()),
+        }
     }
 
     /// Ends the background tasks.
@@ -55,4 +65,5 @@ impl Caches {
 pub(super) struct Handles {
     pub(super) cache: Option<Cache>,
     pub(super) databases: Arc<Vec<Database>>,
+    pub(super) catalogs: Arc<Vec<Arc<ArcSwapOption<Snapshot>>>>,
 }

@@ -72,12 +72,12 @@ impl Figures {
                     database: database.name.clone(),
                     user,
                     clients: 0,
-                    active: counts.leased as u64,
+                    active: counts.active as u64,
                     idle: counts.idle as u64,
                     waiting: counts.waiting as u64,
                     dialing: counts.connecting as u64,
                     size: counts.size as u64,
-                    max_wait_us: counts.max_wait.as_micros().try_into().unwrap_or(u64::MAX),
+                    max_wait_us: counts.oldest_wait.as_micros().try_into().unwrap_or(u64::MAX),
                 });
             }
         }

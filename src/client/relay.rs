@@ -13,7 +13,7 @@ use tokio::time::Sleep;
 
 use crate::cache::Joined;
 use crate::engine::{Engine, Release, Want};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, SqlState};
 use crate::net::Stream;
 use crate::pg::TransactionStatus;
 use crate::server::{Checkout, Dialer, Disposition, Lease, ServerPool, Set, Slot, Target, Ticket};
@@ -450,7 +450,8 @@ impl Relay {
     fn on_signals(&mut self, cx: &mut Context<'_>, now: Instant) {
         if matches!(self.wait, Wait::Server(_)) && self.slot.take_queued_cancel() {
             self.meter.waited(now);
-            self.refuse_batch(&Error::new(Kind::Cancelled, "canceling statement due to user request"), cx, now);
+            let error = Error::new(Kind::CheckoutTimeout, "canceling statement due to user request");
+            self.refuse_batch(&error.with_sqlstate(SqlState(*b"57014")), cx, now);
         }
         if self.slot.is_draining() && self.ending.is_none() && self.engine.is_quiet() && self.inbox.is_empty() {
             self.engine.refuse(&Error::new(Kind::Draining, "terminating connection due to administrator command"));

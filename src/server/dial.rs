@@ -96,6 +96,26 @@ pub async fn dial(target: &Target, login: &Login) -> Result<Dialed, Error> {
     }
 }
 
+/// Asks the server to cancel what the connection of this key is doing, and returns when it has seen to it: Postgres answers
+/// by closing.
+pub async fn cancel(target: &Target, key: &BackendKey) -> Result<(), Error> {
+    let stream = connect(target).await.map_err(|error| unreachable(target, error))?;
+    let (tls, _) = attempts(target);
+    let mut stream = match stream {
+        // The key must not be seen on the way by those from whom the session itself is hidden.
+        Stream::Tcp(stream) if tls => encrypt(target, stream).await.map_err(|failure| failure.error)?,
+        stream @ (Stream::Tcp(_) | Stream::Unix(_) | Stream::ServerTls(_) | Stream::ClientTls(_)) => stream,
+    };
+    let mut request = Vec::new();
+    startup::cancel(key, &mut request);
+    let lost = |error: io::Error| unreachable(target, error);
+    stream.write_all(&request).await.map_err(lost)?;
+    stream.flush().await.map_err(lost)?;
+    let mut nothing = [0; 16];
+    while matches!(stream.read(&mut nothing).await, Ok(n) if n > 0) {}
+    Ok(())
+}
+
 /// With TLS? The first way, and the one after it where libpq has one. Never TLS over a Unix socket.
 fn attempts(target: &Target) -> (bool, Option<bool>) {
     match (&target.host, target.tls.mode()) {
