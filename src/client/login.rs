@@ -67,34 +67,28 @@ pub struct LoggedIn {
 
 /// Runs the login. On an error the client has been told, and its connection is closed.
 pub async fn login(stream: Stream, peer: Peer, context: &LoginContext) -> Result<Outcome> {
-    let mut session = Session { stream, peer, context, inbox: Vec::new(), out: Vec::new() };
-    match session.run().await {
-        Ok(Some(Packet::Cancel(key))) => Ok(Outcome::Cancel(key)),
-        Ok(None) => Ok(Outcome::Closed),
-        Ok(Some(Packet::Startup(startup))) => {
-            let (user, database) = names(&startup)?;
-            Ok(Outcome::Session(LoggedIn {
-                stream: session.stream,
-                peer,
-                user,
-                database,
-                version: startup.version.spoken(),
-                startup,
-                pending: session.out,
-                leftover: session.inbox,
-            }))
-        }
-        Err(error) => {
-            session.refuse(&error).await;
-            Err(error)
+    let inbox = Vec::new();
+    let mut session = Session { stream, peer, context, inbox, out: Vec::new(), tls_asked: false, gss_asked: false };
+    loop {
+        match session.run().await {
+            Ok(Next::Encrypt(config)) => session = session.encrypt(config).await?,
+            Ok(Next::Cancel(key)) => return Ok(Outcome::Cancel(key)),
+            Ok(Next::Closed) => return Ok(Outcome::Closed),
+            Ok(Next::Enter(startup)) => return session.enter(startup).map(Outcome::Session),
+            Err(error) => {
+                session.refuse(&error).await;
+                return Err(error);
+            }
         }
     }
 }
 
-/// The packet that ends the first phase.
-enum Packet {
+/// What is to be done with a connection.
+enum Next {
+    Encrypt(Arc<ServerConfig>),
     Cancel(BackendKey),
-    Startup(StartupMessage),
+    Enter(StartupMessage),
+    Closed,
 }
 
 struct Session<'a> {
@@ -103,21 +97,21 @@ struct Session<'a> {
     context: &'a LoginContext,
     inbox: Vec<u8>,
     out: Vec<u8>,
+    tls_asked: bool,
+    gss_asked: bool,
 }
 
 impl Session<'_> {
-    async fn run(&mut self) -> Result<Option<Packet>> {
-        let Some(packet) = self.first_packet().await? else {
-            return Ok(None);
-        };
-        if let Packet::Startup(startup) = &packet {
-            self.enter(startup).await?;
+    async fn run(&mut self) -> Result<Next> {
+        let next = self.first_packet().await?;
+        if let Next::Enter(startup) = &next {
+            self.identify(startup).await?;
         }
-        Ok(Some(packet))
+        Ok(next)
     }
 
     /// Postgres's order: the connection's kind, the proof, and only then whether the database exists.
-    async fn enter(&mut self, startup: &StartupMessage) -> Result<()> {
+    async fn identify(&mut self, startup: &StartupMessage) -> Result<()> {
         startup::check(startup)?;
         let (user, database) = names(startup)?;
         self.check_encryption()?;
@@ -130,6 +124,20 @@ impl Session<'_> {
             return Err(error.with_sqlstate(SqlState(*b"3D000")).with_hint("pgdial serves the databases of its config file."));
         }
         Ok(())
+    }
+
+    fn enter(self, startup: StartupMessage) -> Result<LoggedIn> {
+        let (user, database) = names(&startup)?;
+        Ok(LoggedIn {
+            stream: self.stream,
+            peer: self.peer,
+            user,
+            database,
+            version: startup.version.spoken(),
+            startup,
+            pending: self.out,
+            leftover: self.inbox,
+        })
     }
 
     /// The next `p` message, at most `limit` bytes. What was prepared is sent first.
@@ -172,7 +180,7 @@ fn names(startup: &StartupMessage) -> Result<(Box<str>, Box<str>)> {
 
 fn violation(violation: crate::wire::Violation) -> Error {
     let error = Error::new(Kind::Protocol, violation.to_string());
-    error.with_sqlstate(SqlState(violation.sqlstate().0))
+    error.with_sqlstate(violation.sqlstate())
 }
 
 fn gone(fault: Fault) -> Error {

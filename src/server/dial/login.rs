@@ -4,7 +4,7 @@ use super::{Dialed, Login, broken};
 use crate::auth::{
     ClientKeys, ClientScram, Refusal, SCRAM_SHA_256, md5_password, md5_response,
 };
-use crate::error::{Error, Kind, Result, SqlState};
+use crate::error::{Error, Kind, Result};
 use crate::net::{Fault, Message, Stream, next_message, nonce};
 use crate::pg::BackendKey;
 use crate::wire::backend::{Authentication, BackendKeyData, ParameterStatus, tag};
@@ -209,7 +209,7 @@ pub(super) fn refused(body: &[u8]) -> Error {
         return broken(Fault::Violation(crate::wire::Violation::InvalidString));
     };
     let message = String::from_utf8_lossy(fields.message()).into_owned();
-    let sqlstate = fields.sqlstate().map_or(Kind::Connect.sqlstate(), |code| SqlState(code.0));
+    let sqlstate = fields.sqlstate().unwrap_or(Kind::Connect.sqlstate());
     let error = Error::new(Kind::Connect, message).with_sqlstate(sqlstate).fatal();
     match fields.get(field::HINT) {
         Some(hint) => error.with_hint(String::from_utf8_lossy(hint).into_owned()),

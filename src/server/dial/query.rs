@@ -8,7 +8,7 @@ use crate::wire::backend::{DataRow, tag};
 use crate::wire::frontend::Query;
 
 /// Values of one row as text; None is NULL.
-pub type Row = Vec<Option<String>>;
+type Row = Vec<Option<String>>;
 
 /// The most that the answer may hold, all rows together.
 const MAX_ANSWER: usize = 1024 * 1024;
@@ -16,7 +16,7 @@ const MAX_ANSWER: usize = 1024 * 1024;
 impl Dialed {
     /// Runs the text and gives the rows of all its statements. After an error of Postgres the connection is ready again;
     /// after any other error it must be closed.
-    pub async fn query(&mut self, sql: &str) -> Result<Vec<Row>> {
+    pub async fn query(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
         let mut out = Vec::new();
         Query { text: sql.as_bytes() }.encode(&mut out);
         send(&mut self.stream, &out).await.map_err(|error| lost(error.into()))?;
