@@ -119,7 +119,7 @@ impl Stream {
             match self.idle() {
                 // A peek that finds nothing clears the readiness, so the next round waits.
                 Idle::Quiet => ready!(self.poll_read_ready(cx)).unwrap_or_default(),
-                other => return Poll::Ready(other),
+                other @ (Idle::Readable | Idle::Closed) => return Poll::Ready(other),
             }
         }
     }

@@ -209,7 +209,7 @@ pub(super) fn refused(body: &[u8]) -> Error {
         return broken(Fault::Violation(crate::wire::Violation::InvalidString));
     };
     let message = String::from_utf8_lossy(fields.message()).into_owned();
-    let sqlstate = fields.sqlstate().unwrap_or(Kind::Connect.sqlstate());
+    let sqlstate = fields.sqlstate().unwrap_or_else(|| Kind::Connect.sqlstate());
     let error = Error::new(Kind::Connect, message).with_sqlstate(sqlstate).fatal();
     match fields.get(field::HINT) {
         Some(hint) => error.with_hint(String::from_utf8_lossy(hint).into_owned()),
