@@ -146,8 +146,6 @@ pub enum Obstacle {
     UserOperator,
     /// A type of a user, or one whose values are not settled.
     UserType,
-    /// A cast of a user between built-in types: any expression may call it.
-    UserCast,
 }
 
 impl Obstacle {
@@ -158,7 +156,6 @@ impl Obstacle {
             Self::UserFunction => "user_function",
             Self::UserOperator => "user_operator",
             Self::UserType => "user_type",
-            Self::UserCast => "user_cast",
         }
     }
 }
@@ -238,19 +235,25 @@ impl Snapshot {
         self.types.get(&name.name).copied().unwrap_or(false)
     }
 
-    /// What stands between `statement` and a result that depends on its tables, its parameters and the session's settings alone:
-    /// all its functions, fields, operators and types at once. `None`: nothing. With `by_settings` false, functions
-    /// that depend on settings are in the way too.
-    pub fn obstacle(&self, statement: &Statement, by_settings: bool) -> Option<Obstacle> {
+    /// What stands between `statement` and a result that depends on its tables and its parameters alone, but for the settings
+    /// that output, operators and casts of built-in types depend on anyway: its functions, fields, operators and types at once. `None`: nothing.
+    pub fn obstacle(&self, statement: &Statement) -> Option<Obstacle> {
+        self.obstacle_beyond(statement, FunctionClass::Immutable)
+    }
+
+    /// The same where functions that depend on settings (`to_char`, `date_trunc`) are welcome: every setting must be in the key.
+    pub fn obstacle_beyond_settings(&self, statement: &Statement) -> Option<Obstacle> {
+        self.obstacle_beyond(statement, FunctionClass::BySettings)
+    }
+
+    fn obstacle_beyond(&self, statement: &Statement, welcome: FunctionClass) -> Option<Obstacle> {
         if self.user_casts {
-            return Some(Obstacle::UserCast);
+            return Some(Obstacle::UserFunction);
         }
-        let worst = statement.functions.iter().map(|name| self.function_class(name)).max();
-        match worst.unwrap_or(FunctionClass::Immutable) {
-            FunctionClass::Immutable => {}
-            FunctionClass::BySettings if by_settings => {}
-            FunctionClass::User | FunctionClass::Unknown => return Some(Obstacle::UserFunction),
-            FunctionClass::BySettings | FunctionClass::Harmless | FunctionClass::Effectful => return Some(Obstacle::VolatileFunction),
+        match statement.functions.iter().map(|name| self.function_class(name)).max() {
+            Some(FunctionClass::User | FunctionClass::Unknown) => return Some(Obstacle::UserFunction),
+            Some(worst) if worst > welcome => return Some(Obstacle::VolatileFunction),
+            _ => {}
         }
         if !statement.fields.iter().all(|name| self.field_is_plain(name)) {
             return Some(Obstacle::UserFunction);
