@@ -216,8 +216,10 @@ async fn reads_watches_and_withdraws() {
     check_obstacles(&first);
 
     // What changes no definition is no drift.
-    client.batch_execute("VACUUM ANALYZE; INSERT INTO plain (a) SELECT g FROM generate_series(1, 1000) g; ANALYZE").await.unwrap();
-    client.batch_execute("CREATE TEMP TABLE fleeting (a int); DROP TABLE fleeting; VACUUM FREEZE").await.unwrap();
+    let fill = "INSERT INTO plain (a) SELECT g FROM generate_series(1, 1000) g";
+    for quiet in ["VACUUM ANALYZE", fill, "ANALYZE", "CREATE TEMP TABLE fleeting (a int)", "DROP TABLE fleeting", "VACUUM FREEZE"] {
+        client.batch_execute(quiet).await.unwrap();
+    }
     sleep(Duration::from_millis(500)).await;
     assert_eq!(*changes.lock(), [Change::Loaded]);
 
@@ -226,7 +228,7 @@ async fn reads_watches_and_withdraws() {
         "CREATE TRIGGER t AFTER INSERT ON plain EXECUTE FUNCTION t()",
         "DROP TRIGGER t ON plain",
         "ALTER TABLE plain RENAME COLUMN b TO c",
-        "ALTER TABLE plain DROP COLUMN c",
+        "ALTER TABLE cascaded DROP COLUMN p",
         "GRANT SELECT (a) ON plain TO low",
         "ALTER TYPE mood RENAME VALUE 'sad' TO 'blue'",
         "CREATE OR REPLACE VIEW v AS SELECT 1 AS id, 2 AS a, '{}'::text[] AS b, now() AS at",
