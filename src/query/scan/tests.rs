@@ -57,8 +57,10 @@ fn is_literal(token: Token) -> bool {
     matches!(token, Token::Sconst | Token::Usconst | Token::Iconst | Token::Fconst | Token::Bconst | Token::Xconst)
 }
 
+type Lexed = (Token, KeywordKind, String, std::ops::Range<usize>);
+
 /// Tokens without comments: what it is, and its text unless it is a literal.
-fn tokens(sql: &str) -> Option<Vec<(Token, KeywordKind, String, std::ops::Range<usize>)>> {
+fn tokens(sql: &str) -> Option<Vec<Lexed>> {
     let scanned = pg_query::scan(sql).ok()?;
     Some(
         scanned
@@ -67,7 +69,7 @@ fn tokens(sql: &str) -> Option<Vec<(Token, KeywordKind, String, std::ops::Range<
             .filter(|t| !matches!(t.token(), Token::SqlComment | Token::CComment))
             .map(|t| {
                 let span = usize::try_from(t.start).unwrap()..usize::try_from(t.end).unwrap();
-                let text = if is_literal(t.token()) { String::new() } else { sql[span.clone()].to_owned() };
+                let text = if is_literal(t.token()) { String::new() } else { sql.get(span.clone()).unwrap().to_owned() };
                 (t.token(), t.keyword_kind(), text, span)
             })
             .collect(),
@@ -114,7 +116,7 @@ fn check(sql: &str) -> Result<(), TestCaseError> {
     prop_assert_eq!(&ours, &spans, "literals of {:?}", sql);
     let again = expand(&shape);
     let Some(found) = tokens(&again) else { return Err(TestCaseError::fail(format!("{sql:?} became {again:?}"))) };
-    let plain = |list: Vec<(Token, KeywordKind, String, std::ops::Range<usize>)>| -> Vec<(Token, String)> {
+    let plain = |list: Vec<Lexed>| -> Vec<(Token, String)> {
         list.into_iter().map(|(token, _, text, _)| (if token == Token::Usconst { Token::Sconst } else { token }, text)).collect()
     };
     prop_assert_eq!(plain(found), plain(expected), "{:?} became {:?}", sql, again);
