@@ -93,7 +93,7 @@ async fn scene() -> Scene {
 
 fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(timeout(Duration::from_secs(20), test)).expect("within the time");
+    runtime.block_on(async { timeout(Duration::from_secs(20), test).await }).expect("within the time");
 }
 
 #[test]
