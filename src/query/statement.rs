@@ -31,7 +31,7 @@ impl RelationName {
 pub enum Kind {
     /// Nothing but white space, comments and semicolons.
     Empty,
-    /// SELECT, VALUES or TABLE; also SELECT .. INTO.
+    /// SELECT, VALUES or TABLE. SELECT .. INTO is [`Kind::Ddl`]: it makes a table.
     Select,
     Insert,
     Update,
@@ -259,6 +259,8 @@ pub struct Statement {
     pub system_columns: bool,
     /// TABLESAMPLE.
     pub sampling: bool,
+    /// It looks at what its session is to Postgres: `pg_backend_pid()`, `pg_prepared_statements`, `current_query()`, ..
+    pub sees_session: bool,
     /// COPY's other end.
     pub copy: Option<CopyKind>,
     /// Exactly one SELECT, VALUES or TABLE, without INTO, locking clause or data-modifying CTE.
@@ -282,6 +284,7 @@ impl Statement {
             writes_in_cte: true,
             system_columns: true,
             sampling: true,
+            sees_session: true,
             ..Self::empty(Kind::Opaque)
         }
     }
@@ -307,6 +310,7 @@ impl Statement {
             writes_in_cte: false,
             system_columns: false,
             sampling: false,
+            sees_session: false,
             copy: None,
             single_read: false,
             may_write: false,
@@ -317,6 +321,11 @@ impl Statement {
     /// Whether nothing at all is known of it.
     pub fn is_opaque(&self) -> bool {
         self.kind == Kind::Opaque && self.effects.contains(Effects::OPAQUE)
+    }
+
+    /// It may write relations that `writes` does not name.
+    pub fn writes_unknown(&self) -> bool {
+        self.may_write && self.writes.is_empty()
     }
 
     /// Memory held by this value, roughly: the shape cache is bounded by bytes.
