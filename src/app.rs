@@ -7,5 +7,8 @@ use crate::source::Source;
 /// Serves until told to stop. `source` is where a reload reads the configuration again.
 pub async fn run(config: Config, source: Source) -> Result<()> {
     drop((config, source));
-    Err(Error::new(Kind::Unsupported, "this branch holds only the configuration"))
+    Err(Error::new(
+        Kind::Unsupported,
+        "this branch holds only the configuration",
+    ))
 }

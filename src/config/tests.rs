@@ -191,171 +191,173 @@ fn variables_of_the_surroundings_are_left_alone() {
     assert!(with_env("", &env).is_ok());
 }
 
+/// A file, and what must be said about it.
+const BAD: &[(&str, &str)] = &[
+    (
+        "size = 3",
+        "pgdial.toml line 1: size: size is not a section or top-level key; the nearest is pool.size",
+    ),
+    (
+        "[pool]\n\nsiez = 3",
+        "pgdial.toml line 3: pool.siez: siez is not a key of [pool]; the nearest is pool.size",
+    ),
+    (
+        "[listen]\nquery_timeout = '1s'",
+        "the nearest is pool.query_timeout",
+    ),
+    (
+        "[[cache.rule]]\ntable = ['a']\nttl = '1s'",
+        "line 2: cache.rule[0].table: table is not a key of [cache.rule[0]]; the nearest is cache.rule[0].tables",
+    ),
+    ("[pool", "pgdial.toml line 1: not TOML"),
+    ("pool = 3", "line 1: pool: must be a section, written [...]"),
+    (
+        "[pool]\nsize = '3'",
+        "line 2: pool.size: must be a whole number; the default is 20",
+    ),
+    (
+        "[pool]\nmode = 3",
+        "line 2: pool.mode: must be a text in quotes; the default is \"transaction\"",
+    ),
+    (
+        "[cache]\nrule = 3",
+        "cache.rule: must be an array of tables, written [[...]]",
+    ),
+    ("[auth]\nconsole_users = 'a'", "must be a list of texts"),
+    (
+        "[pool]\nsize = 0",
+        "line 2: pool.size = 0: must be from 1 to 10000",
+    ),
+    (
+        "[pool]\nmin_idle = 30",
+        "line 2: pool.min_idle = 30: must not exceed pool.size, which is 20",
+    ),
+    (
+        "[pool]\nmode = 'transactions'",
+        "pool.mode = \"transactions\": use one of transaction, session, statement; did you mean transaction?",
+    ),
+    (
+        "[pool]\nconnect_timeout = '0s'",
+        "pool.connect_timeout = \"0s\": must be more than zero",
+    ),
+    (
+        "[pool]\nidle_timeout = '5'",
+        "pool.idle_timeout = \"5\": use a number with its unit",
+    ),
+    (
+        "[pool]\nmax_pinned = 2",
+        "pool.max_pinned = 2.0: must be a share from 0.0 to 1.0",
+    ),
+    (
+        "[cache]\nmemory = 'lots'",
+        "cache.memory = \"lots\": use a number with its unit",
+    ),
+    (
+        "[cache]\nmemory = '1KiB'",
+        "cache.max_result = 1048576: must not exceed cache.memory, which is 1024",
+    ),
+    (
+        "[listen]\naddress = 'localhost:6432'",
+        "use an IP address and a port, such as \"127.0.0.1:6432\"",
+    ),
+    (
+        "[listen]\naddress = '*:6432'",
+        "every IPv4 address is 0.0.0.0",
+    ),
+    ("[listen]\naddress = '127.0.0.1'", "the port is missing"),
+    ("[listen]\naddress = ''", "nowhere to listen"),
+    (
+        "[listen]\ntls = 'verify-full'",
+        "use one of disable, prefer, require, verify-ca; did you mean verify-ca?",
+    ),
+    (
+        "[listen]\ntls = 'require'",
+        "name the files in tls_cert and tls_key",
+    ),
+    (
+        "[listen]\ntls_cert = 'a.pem'",
+        "name the file with its private key",
+    ),
+    (
+        "[listen]\ntls_key = 'a.pem'",
+        "name the file with its certificate",
+    ),
+    (
+        "[admin]\naddress = '127.0.0.1:6432'",
+        "line 2: admin.address: is that of [listen]: give it another port",
+    ),
+    (
+        "[upstream]\nurl = 'postgres://app:secret@localhost:6432/app'",
+        "points at pgdial itself",
+    ),
+    (
+        "[upstream]\nurl = 'mysql://app:secret@db/app'",
+        "upstream.url = \"mysql://***@db/app\": use the form postgres://",
+    ),
+    (
+        "[upstream]\nurl = 'postgres://app@db/app'",
+        "nobody can log in: put it into the upstream URL",
+    ),
+    (
+        "[invalidation]\nnotify = ''",
+        "a channel's name has 1 to 63 bytes",
+    ),
+    ("[[cache.rule]]\nttl = '5m'", "name either tables"),
+    ("[[cache.rule]]\ntables = ['a']", "give it a ttl"),
+    (
+        "[[cache.rule]]\ntables = ['a b']\nttl = '1s'",
+        "cache.rule[0].tables = \"a b\": use a name as in SQL",
+    ),
+    (
+        "[[cache.rule]]\ntables = ['a']\nttl = 'always'",
+        "cache.rule[0].ttl = \"always\": use a number with its unit, such as \"500ms\", \"5s\", \"10m\" or \"1h\", or \"forever\"",
+    ),
+    (
+        "[[cache.rule]]\ntables = ['a', 'A']\nttl = '1s'",
+        "a has a rule already: keep one of them",
+    ),
+    (
+        "[[database]]\nname = 'app'\nurl = 'postgres://a:b@c/d'",
+        "there is a database \"app\" already",
+    ),
+    (
+        "[[database]]\nname = 'pgdial'\nurl = 'postgres://a:b@c/d'",
+        "pgdial is the console's name",
+    ),
+    ("[[user]]\npassword = 'x'", "user[0]: give it a name"),
+    (
+        "[[user]]\nname = 'a'\n[[user]]\nname = 'a'",
+        "there is a user \"a\" already",
+    ),
+    (
+        "[[user]]\nname = 'a'\npassword = 'SCRAM-SHA-256$4096:salt'",
+        "user[0].password = \"***\": copy the verifier whole",
+    ),
+    (
+        "[[user]]\nname = 'a'\npassword = 'md5900150983cd24fb0d6963f7d28e17f72'",
+        "is an md5 hash",
+    ),
+    (
+        "[[auth.rule]]\naddress = '10.0.0.0/33'\nmethod = 'trust'",
+        "auth.rule[0].address = \"10.0.0.0/33\": a range of this family has at most /32",
+    ),
+    (
+        "[[auth.rule]]\naddress = '*'",
+        "auth.rule[0].method = \"\": use one of trust, password",
+    ),
+    (
+        "[auth]\nmethod = 'cert'",
+        "auth.method = \"cert\": not supported yet: leave it at \"scram-sha-256\"",
+    ),
+    (
+        "[[cache.rule]]\ntables = ['a']\nttl = '1s'\nrevalidate = true",
+        "line 4: cache.rule[0].revalidate = true: not supported yet: leave it at false",
+    ),
+];
+
 #[test]
 fn every_bad_input_names_key_value_and_remedy() {
-    let table = [
-        (
-            "size = 3",
-            "pgdial.toml line 1: size: size is not a section or top-level key; the nearest is pool.size",
-        ),
-        (
-            "[pool]\n\nsiez = 3",
-            "pgdial.toml line 3: pool.siez: siez is not a key of [pool]; the nearest is pool.size",
-        ),
-        (
-            "[listen]\nquery_timeout = '1s'",
-            "the nearest is pool.query_timeout",
-        ),
-        (
-            "[[cache.rule]]\ntable = ['a']\nttl = '1s'",
-            "line 2: cache.rule[0].table: table is not a key of [cache.rule[0]]; the nearest is cache.rule[0].tables",
-        ),
-        ("[pool", "pgdial.toml line 1: not TOML"),
-        ("pool = 3", "line 1: pool: must be a section, written [...]"),
-        (
-            "[pool]\nsize = '3'",
-            "line 2: pool.size: must be a whole number; the default is 20",
-        ),
-        (
-            "[pool]\nmode = 3",
-            "line 2: pool.mode: must be a text in quotes; the default is \"transaction\"",
-        ),
-        (
-            "[cache]\nrule = 3",
-            "cache.rule: must be an array of tables, written [[...]]",
-        ),
-        ("[auth]\nconsole_users = 'a'", "must be a list of texts"),
-        (
-            "[pool]\nsize = 0",
-            "line 2: pool.size = 0: must be from 1 to 10000",
-        ),
-        (
-            "[pool]\nmin_idle = 30",
-            "line 2: pool.min_idle = 30: must not exceed pool.size, which is 20",
-        ),
-        (
-            "[pool]\nmode = 'transactions'",
-            "pool.mode = \"transactions\": use one of transaction, session, statement; did you mean transaction?",
-        ),
-        (
-            "[pool]\nconnect_timeout = '0s'",
-            "pool.connect_timeout = \"0s\": must be more than zero",
-        ),
-        (
-            "[pool]\nidle_timeout = '5'",
-            "pool.idle_timeout = \"5\": use a number with its unit",
-        ),
-        (
-            "[pool]\nmax_pinned = 2",
-            "pool.max_pinned = 2.0: must be a share from 0.0 to 1.0",
-        ),
-        (
-            "[cache]\nmemory = 'lots'",
-            "cache.memory = \"lots\": use a number with its unit",
-        ),
-        (
-            "[cache]\nmemory = '1KiB'",
-            "cache.max_result = 1048576: must not exceed cache.memory, which is 1024",
-        ),
-        (
-            "[listen]\naddress = 'localhost:6432'",
-            "use an IP address and a port, such as \"127.0.0.1:6432\"",
-        ),
-        (
-            "[listen]\naddress = '*:6432'",
-            "every IPv4 address is 0.0.0.0",
-        ),
-        ("[listen]\naddress = '127.0.0.1'", "the port is missing"),
-        ("[listen]\naddress = ''", "nowhere to listen"),
-        (
-            "[listen]\ntls = 'verify-full'",
-            "use one of disable, prefer, require, verify-ca; did you mean verify-ca?",
-        ),
-        (
-            "[listen]\ntls = 'require'",
-            "name the files in tls_cert and tls_key",
-        ),
-        (
-            "[listen]\ntls_cert = 'a.pem'",
-            "name the file with its private key",
-        ),
-        (
-            "[listen]\ntls_key = 'a.pem'",
-            "name the file with its certificate",
-        ),
-        (
-            "[admin]\naddress = '127.0.0.1:6432'",
-            "line 2: admin.address: is that of [listen]: give it another port",
-        ),
-        (
-            "[upstream]\nurl = 'postgres://app:secret@localhost:6432/app'",
-            "points at pgdial itself",
-        ),
-        (
-            "[upstream]\nurl = 'mysql://app:secret@db/app'",
-            "upstream.url = \"mysql://***@db/app\": use the form postgres://",
-        ),
-        (
-            "[upstream]\nurl = 'postgres://app@db/app'",
-            "nobody can log in: put it into the upstream URL",
-        ),
-        (
-            "[invalidation]\nnotify = ''",
-            "a channel's name has 1 to 63 bytes",
-        ),
-        ("[[cache.rule]]\nttl = '5m'", "name either tables"),
-        ("[[cache.rule]]\ntables = ['a']", "give it a ttl"),
-        (
-            "[[cache.rule]]\ntables = ['a b']\nttl = '1s'",
-            "cache.rule[0].tables = \"a b\": use a name as in SQL",
-        ),
-        (
-            "[[cache.rule]]\ntables = ['a']\nttl = 'always'",
-            "cache.rule[0].ttl = \"always\": use a number with its unit, such as \"500ms\", \"5s\", \"10m\" or \"1h\", or \"forever\"",
-        ),
-        (
-            "[[cache.rule]]\ntables = ['a', 'A']\nttl = '1s'",
-            "a has a rule already: keep one of them",
-        ),
-        (
-            "[[database]]\nname = 'app'\nurl = 'postgres://a:b@c/d'",
-            "there is a database \"app\" already",
-        ),
-        (
-            "[[database]]\nname = 'pgdial'\nurl = 'postgres://a:b@c/d'",
-            "pgdial is the console's name",
-        ),
-        ("[[user]]\npassword = 'x'", "user[0]: give it a name"),
-        (
-            "[[user]]\nname = 'a'\n[[user]]\nname = 'a'",
-            "there is a user \"a\" already",
-        ),
-        (
-            "[[user]]\nname = 'a'\npassword = 'SCRAM-SHA-256$4096:salt'",
-            "user[0].password = \"***\": copy the verifier whole",
-        ),
-        (
-            "[[user]]\nname = 'a'\npassword = 'md5900150983cd24fb0d6963f7d28e17f72'",
-            "is an md5 hash",
-        ),
-        (
-            "[[auth.rule]]\naddress = '10.0.0.0/33'\nmethod = 'trust'",
-            "auth.rule[0].address = \"10.0.0.0/33\": a range of this family has at most /32",
-        ),
-        (
-            "[[auth.rule]]\naddress = '*'",
-            "auth.rule[0].method = \"\": use one of trust, password",
-        ),
-        (
-            "[auth]\nmethod = 'cert'",
-            "auth.method = \"cert\": not supported yet: leave it at \"scram-sha-256\"",
-        ),
-        (
-            "[[cache.rule]]\ntables = ['a']\nttl = '1s'\nrevalidate = true",
-            "line 4: cache.rule[0].revalidate = true: not supported yet: leave it at false",
-        ),
-    ];
-    for (text, expected) in table {
+    for (text, expected) in BAD.iter().copied() {
         let message = bad(text);
         assert!(
             message.contains(expected),
