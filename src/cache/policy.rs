@@ -102,12 +102,13 @@ fn by_syntax(statement: &Statement) -> Result<(), NoCache> {
 
 /// What functions, operators and types may do.
 fn by_names(statement: &Statement, snapshot: &Snapshot) -> Result<(), NoCache> {
-    match snapshot.obstacle(statement) {
+    match snapshot.obstacle(statement, false) {
         None => Ok(()),
         Some(Obstacle::VolatileFunction) => Err(NoCache::VolatileFunction),
         Some(Obstacle::UserFunction) => Err(NoCache::UserFunction),
         Some(Obstacle::UserOperator) => Err(NoCache::UserOperator),
         Some(Obstacle::UserType) => Err(NoCache::UserType),
+        Some(Obstacle::UserCast) => Err(NoCache::UserCast),
     }
 }
 
@@ -150,3 +151,6 @@ impl Periods {
 fn is_zero(ttl: Ttl) -> bool {
     matches!(ttl, Ttl::For(period) if period.is_zero())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! Floor 1. Footprints that need no catalog; those that do are tested against real statements and snapshots.
 
 use super::*;
+use crate::invalidation::sample;
 use crate::pg::Oid;
 
 fn ids(list: &[u32]) -> Vec<RelationId> {
@@ -74,4 +75,48 @@ fn without_a_catalog_only_a_read_of_nothing_is_nothing() {
     let cte = Statement { reads: vec![RelationName::new(None, "c")], cte_names: vec!["c".into()], ..read };
     assert_eq!(footprint(&cte, &scope()), Footprint::Nothing);
     assert_eq!(footprint(&cte, &Scope { temp: true, ..scope() }), Footprint::Everything);
+}
+
+#[test]
+fn statements_under_a_catalog() {
+    let snapshot = sample::snapshot();
+    let path = ["public".into()];
+    let known = Scope { snapshot: Some(&snapshot), search_path: &path, role: "app", temp: false };
+    let relations = |list: &[u32]| of(list, sample::VERSION);
+    let cases = [
+        ("SELECT id FROM a WHERE id = 1", Footprint::Nothing),
+        ("SELECT * FROM a FOR UPDATE", Footprint::Nothing),
+        ("WITH c AS (SELECT 1) SELECT * FROM c", Footprint::Nothing),
+        ("SELECT now()", Footprint::Nothing),
+        ("SELECT relname FROM pg_class", Footprint::Nothing),
+        ("SELECT * FROM parts", Footprint::Nothing),
+        ("INSERT INTO a VALUES (1)", relations(&[1])),
+        ("UPDATE public.b SET id = 1 WHERE id = 2", relations(&[2])),
+        ("WITH w AS (DELETE FROM b RETURNING id) INSERT INTO a SELECT id FROM w", relations(&[1, 2])),
+        ("TRUNCATE a, b", relations(&[1, 2])),
+        ("COPY a FROM STDIN", relations(&[1])),
+        ("EXPLAIN ANALYZE DELETE FROM a", relations(&[1])),
+        ("INSERT INTO triggered VALUES (1)", Footprint::Everything),
+        ("INSERT INTO v VALUES (1)", Footprint::Everything),
+        ("INSERT INTO a SELECT id FROM v", Footprint::Everything),
+        ("SELECT * FROM v", Footprint::Everything),
+        ("SELECT * FROM rls", Footprint::Everything),
+        ("DELETE FROM missing", Footprint::Everything),
+        ("SELECT mine('x')", Footprint::Catalog),
+        ("SELECT unheard_of('x')", Footprint::Catalog),
+        ("UPDATE a SET id = id OPERATOR(public.+) 1", Footprint::Catalog),
+        ("ALTER TABLE a ADD x int", Footprint::Catalog),
+        ("GRANT SELECT ON a TO app", Footprint::Catalog),
+        ("DO $$ BEGIN END $$", Footprint::Catalog),
+        ("INSERT INTO a VALUES (1); INSERT INTO b VALUES (1)", Footprint::Catalog),
+        ("no sql at all", Footprint::Catalog),
+    ];
+    for (sql, expected) in cases {
+        assert_eq!(footprint(&sample::classify(sql), &known), expected, "{sql}");
+    }
+    let truncate = footprint(&sample::classify("TRUNCATE a CASCADE"), &known);
+    assert_ne!(truncate, Footprint::Nothing);
+    let hidden = Scope { temp: true, ..known };
+    assert_eq!(footprint(&sample::classify("INSERT INTO a VALUES (1)"), &hidden), Footprint::Everything);
+    assert_eq!(footprint(&sample::classify("INSERT INTO public.a VALUES (1)"), &hidden), relations(&[1]));
 }
