@@ -14,3 +14,4 @@
 mod support;
 
 mod scripts;
+mod sessions;
