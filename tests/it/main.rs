@@ -13,5 +13,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cancel;
+mod faults;
+mod limits;
 mod scripts;
+mod secure;
 mod sessions;

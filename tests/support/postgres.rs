@@ -122,6 +122,25 @@ impl Postgres {
         Client::login(self.addr(), &[("user", user), ("database", database)])
     }
 
+    /// Puts a certificate in place and takes TLS connections from now on.
+    pub(crate) fn enable_tls(&self, cert: &Path, key: &Path) {
+        let data = self.dir.path().join("data");
+        for (from, to) in [(cert, "server.crt"), (key, "server.key")] {
+            let to = data.join(to);
+            std::fs::copy(from, &to).expect("the certificate can be copied");
+            let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            std::fs::set_permissions(&to, private).expect("and made private");
+            if let Some((uid, gid)) = self.user {
+                std::os::unix::fs::chown(&to, Some(uid), Some(gid)).expect("root may chown");
+            }
+        }
+        self.sql("postgres", "alter system set ssl = on");
+        self.sql("postgres", "select pg_reload_conf()");
+        eventually("postgres speaks TLS", Duration::from_secs(10), || {
+            self.sql("postgres", "show ssl")[0][0].as_deref() == Some("on")
+        });
+    }
+
     /// The server's own log.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
