@@ -14,8 +14,11 @@
 mod support;
 
 mod cancel;
+mod drivers;
 mod faults;
+mod freshness;
 mod limits;
+mod plans;
 mod scripts;
 mod secure;
 mod sessions;
