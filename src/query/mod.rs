@@ -1,1 +1,23 @@
 //! Floor 1. What does this SQL do?
+//!
+//! Three steps, each wrong only on the safe side:
+//! [`scan()`] cuts a text into a *shape* and its literals, on the hot path, without a parser;
+//! [`Classifier`] says once per shape what a statement of that shape may read, write and leave behind;
+//! [`Snapshot`] holds what the catalog says of the names in it.
+
+mod classify;
+mod effects;
+mod scan;
+mod search_path;
+mod snapshot;
+mod statement;
+
+pub use classify::Classifier;
+pub use effects::Effects;
+pub use scan::{Literal, LiteralClass, Refused, Shape, has_time_word, scan};
+pub use search_path::parse_search_path;
+pub use snapshot::{FunctionClass, Hazard, Obstacle, Relation, Snapshot};
+pub use statement::{
+    BeginOptions, CopyKind, FunctionName, Isolation, Kind, OperatorName, RelationName, SettingVerb, Statement,
+    TransactionVerb, TypeName,
+};

@@ -1,0 +1,371 @@
+//! Floor 1. A small model of words, fences, flights and entries, walked through every interleaving.
+//!
+//! One writer, three readers and one fault that may strike a leader; relations A and B; key 0 reads A, key 1 reads both.
+//! The database is two registers whose values only grow. Each read must return at least what was acknowledged and what
+//! any read had returned before it began. Every mutant below breaks that, so the walk can tell right from wrong.
+
+use std::collections::HashSet;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mutant {
+    None,
+    DownBeforeBump,
+    DownAtCommandComplete,
+    RaiseAfterCommit,
+    LostComesDown,
+    HitIgnoresFence,
+    HitIgnoresVersions,
+    JoinIgnoresFence,
+    JoinIgnoresVersions,
+    StampAtPublish,
+    /// Not a fault: the stamp in the entry alone keeps the promise.
+    PublishUnchecked,
+    /// Not a fault either: its stamp is outdated as soon as the fence comes down.
+    FlightUnderFence,
+    /// Not a fault for these readers: until the fence comes down they find it up and go to Postgres.
+    ReplyBeforeDown,
+}
+
+/// One step of the writer.
+#[derive(Clone, Copy)]
+enum Op {
+    Raise(usize),
+    Lower(usize),
+    Down(usize),
+    Bump(usize),
+    Commit(u8),
+    Acknowledge(u8),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+struct Word {
+    version: u8,
+    in_flight: u8,
+}
+
+type Values = [u8; 2];
+type Stamp = Vec<u8>;
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Entry {
+    stamp: Stamp,
+    values: Values,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Landing {
+    Air,
+    Values(Values),
+    Alone,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Flight {
+    stamp: Stamp,
+    landing: Landing,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum At {
+    Start,
+    /// Comparing an entry's versions, one load at a time.
+    Check(Entry, usize),
+    /// Noting the versions, one load at a time.
+    Note(Stamp),
+    Board(Stamp),
+    Wait(usize),
+    Send(usize),
+    Publish(usize, Values),
+    Insert(usize, Entry),
+    Land(usize, Values),
+    Direct,
+    Done,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct State {
+    written: usize,
+    database: Values,
+    acknowledged: Values,
+    seen: Values,
+    words: [Word; 2],
+    versions: u8,
+    store: [Option<Entry>; 2],
+    table: [Option<usize>; 2],
+    flights: Vec<Flight>,
+    readers: [(At, Values); 3],
+    faults: u8,
+}
+
+struct Model {
+    program: Vec<Op>,
+    footprint: Vec<usize>,
+    keys: [usize; 3],
+    mutant: Mutant,
+}
+
+fn reads(key: usize) -> &'static [usize] {
+    if key == 0 { &[0] } else { &[0, 1] }
+}
+
+fn max(a: Values, b: Values) -> Values {
+    [a[0].max(b[0]), a[1].max(b[1])]
+}
+
+impl State {
+    fn new() -> Self {
+        Self {
+            written: 0,
+            database: [0; 2],
+            acknowledged: [0; 2],
+            seen: [0; 2],
+            words: [Word { version: 1, in_flight: 0 }, Word { version: 2, in_flight: 0 }],
+            versions: 2,
+            store: [None, None],
+            table: [None, None],
+            flights: Vec::new(),
+            readers: [(At::Start, [0; 2]), (At::Start, [0; 2]), (At::Start, [0; 2])],
+            faults: 1,
+        }
+    }
+
+    fn fresh(&mut self) -> u8 {
+        self.versions += 1;
+        self.versions
+    }
+
+    fn fenced(&self, key: usize) -> bool {
+        reads(key).iter().any(|r| self.words[*r].in_flight > 0)
+    }
+
+    fn moved(&self, key: usize, stamp: &Stamp) -> bool {
+        reads(key).iter().zip(stamp).any(|(r, version)| self.words[*r].version != *version)
+    }
+
+    fn versions_now(&self, key: usize) -> Stamp {
+        reads(key).iter().map(|r| self.words[*r].version).collect()
+    }
+}
+
+impl Model {
+    fn new(mutant: Mutant, writes: &[&[usize]], lost: bool, keys: [usize; 3]) -> Self {
+        let mut program = Vec::new();
+        for (at, footprint) in writes.iter().enumerate() {
+            program.extend(Self::write(mutant, footprint, at as u8 + 1, lost));
+        }
+        Self { program, footprint: writes[0].to_vec(), keys, mutant }
+    }
+
+    fn write(mutant: Mutant, footprint: &[usize], value: u8, lost: bool) -> Vec<Op> {
+        let all = |op: fn(usize) -> Op| footprint.iter().map(move |r| op(*r)).collect::<Vec<_>>();
+        let (raise, lower) = (all(Op::Raise), all(Op::Lower));
+        let (commit, reply) = (vec![Op::Commit(value)], vec![Op::Acknowledge(value)]);
+        match (mutant, lost) {
+            (Mutant::LostComesDown, true) => [raise, lower, commit].concat(),
+            (_, true) => [raise, all(Op::Bump), commit, lower].concat(),
+            (Mutant::DownBeforeBump, _) => [raise, commit, all(Op::Down), all(Op::Bump), reply].concat(),
+            (Mutant::DownAtCommandComplete, _) => [raise, lower, commit, reply].concat(),
+            (Mutant::ReplyBeforeDown, _) => [raise, commit, reply, lower].concat(),
+            (Mutant::RaiseAfterCommit, _) => [commit, raise, lower, reply].concat(),
+            _ => [raise, commit, lower, reply].concat(),
+        }
+    }
+
+    /// Walks every interleaving; the number of states, or the first violation.
+    fn walk(&self) -> Result<usize, String> {
+        let mut visited = HashSet::new();
+        let mut open = vec![State::new()];
+        while let Some(state) = open.pop() {
+            if !visited.insert(state.clone()) {
+                continue;
+            }
+            let before = open.len();
+            open.extend(self.write_step(&state));
+            open.extend(self.fault(&state));
+            for reader in 0..state.readers.len() {
+                open.extend(self.read_step(&state, reader)?);
+            }
+            let stuck = open.len() == before && state.readers.iter().any(|(at, _)| *at != At::Done);
+            if stuck {
+                return Err("a reader waits for ever".into());
+            }
+        }
+        Ok(visited.len())
+    }
+
+    fn write_step(&self, state: &State) -> Option<State> {
+        let op = *self.program.get(state.written)?;
+        let mut next = state.clone();
+        next.written += 1;
+        match op {
+            Op::Raise(r) => next.words[r].in_flight += 1,
+            Op::Down(r) => next.words[r].in_flight -= 1,
+            Op::Bump(r) => next.words[r].version = next.fresh(),
+            Op::Lower(r) => next.words[r] = Word { version: next.fresh(), in_flight: next.words[r].in_flight - 1 },
+            Op::Commit(value) => self.footprint.iter().for_each(|r| next.database[*r] = value),
+            Op::Acknowledge(value) => self.footprint.iter().for_each(|r| next.acknowledged[*r] = value),
+        }
+        Some(next)
+    }
+
+    /// The first reader's server is lost while it leads: it goes to Postgres again, the others on their own.
+    fn fault(&self, state: &State) -> Option<State> {
+        let At::Send(flight) = state.readers[0].0 else { return None };
+        let mut next = state.clone();
+        next.faults = next.faults.checked_sub(1)?;
+        self.land(&mut next, self.keys[0], flight, Landing::Alone);
+        next.readers[0].0 = At::Direct;
+        Some(next)
+    }
+
+    fn land(&self, state: &mut State, key: usize, flight: usize, landing: Landing) {
+        if state.table[key] == Some(flight) {
+            state.table[key] = None;
+        }
+        state.flights[flight].landing = landing;
+    }
+
+    fn read_step(&self, state: &State, reader: usize) -> Result<Option<State>, String> {
+        let key = self.keys[reader];
+        let mut next = state.clone();
+        let at = match &state.readers[reader].0 {
+            At::Start => {
+                next.readers[reader].1 = max(state.acknowledged, state.seen);
+                match &state.store[key] {
+                    Some(entry) => At::Check(entry.clone(), 0),
+                    None => At::Note(Vec::new()),
+                }
+            }
+            At::Check(entry, word) => match self.check(state, key, entry, *word) {
+                Some(at) => at,
+                None => return self.finish(next, reader, entry.values).map(Some),
+            },
+            At::Note(so_far) => self.note(state, key, so_far),
+            At::Board(stamp) => self.board(&mut next, key, stamp),
+            At::Wait(flight) => match state.flights[*flight].landing {
+                Landing::Air => return Ok(None),
+                Landing::Alone => At::Direct,
+                Landing::Values(values) => return self.finish(next, reader, values).map(Some),
+            },
+            At::Send(flight) => At::Publish(*flight, state.database),
+            At::Publish(flight, values) => self.publish(state, key, *flight, *values),
+            At::Insert(flight, entry) => {
+                next.store[key] = Some(entry.clone());
+                At::Land(*flight, entry.values)
+            }
+            At::Land(flight, values) => {
+                self.land(&mut next, key, *flight, Landing::Values(*values));
+                return self.finish(next, reader, *values).map(Some);
+            }
+            At::Direct => return self.finish(next, reader, state.database).map(Some),
+            At::Done => return Ok(None),
+        };
+        next.readers[reader].0 = at;
+        Ok(Some(next))
+    }
+
+    /// One load of the hit's comparison; `None` is a hit.
+    fn check(&self, state: &State, key: usize, entry: &Entry, word: usize) -> Option<At> {
+        let Some(relation) = reads(key).get(word) else { return None };
+        let now = state.words[*relation];
+        if now.in_flight > 0 && self.mutant != Mutant::HitIgnoresFence {
+            return Some(At::Direct);
+        }
+        if now.version != entry.stamp[word] && self.mutant != Mutant::HitIgnoresVersions {
+            return Some(At::Note(Vec::new()));
+        }
+        Some(At::Check(entry.clone(), word + 1))
+    }
+
+    fn note(&self, state: &State, key: usize, so_far: &Stamp) -> At {
+        let Some(relation) = reads(key).get(so_far.len()) else { return At::Board(so_far.clone()) };
+        let now = state.words[*relation];
+        // These two mutants need readers that get past the stamp while a fence is up.
+        let lenient = matches!(self.mutant, Mutant::JoinIgnoresFence | Mutant::FlightUnderFence);
+        if now.in_flight > 0 && !lenient {
+            return At::Direct;
+        }
+        At::Note([&so_far[..], &[now.version]].concat())
+    }
+
+    fn board(&self, next: &mut State, key: usize, stamp: &Stamp) -> At {
+        if let Some(flight) = next.table[key] {
+            let known = next.flights[flight].stamp.clone();
+            let fenced = next.fenced(key) && self.mutant != Mutant::JoinIgnoresFence;
+            let moved = next.moved(key, &known) && self.mutant != Mutant::JoinIgnoresVersions;
+            if !fenced && !moved {
+                return At::Wait(flight);
+            }
+        }
+        next.flights.push(Flight { stamp: stamp.clone(), landing: Landing::Air });
+        let flight = next.flights.len() - 1;
+        next.table[key] = Some(flight);
+        At::Send(flight)
+    }
+
+    fn publish(&self, state: &State, key: usize, flight: usize, values: Values) -> At {
+        let stamp = match self.mutant {
+            Mutant::StampAtPublish => state.versions_now(key),
+            _ => state.flights[flight].stamp.clone(),
+        };
+        let refused = state.fenced(key) || state.moved(key, &stamp);
+        let entry = Entry { stamp, values };
+        // The store is not empty for another reason only when somebody else filled it: then the later insert wins.
+        if refused && self.mutant != Mutant::PublishUnchecked { At::Land(flight, values) } else { At::Insert(flight, entry) }
+    }
+
+    fn finish(&self, mut next: State, reader: usize, values: Values) -> Result<State, String> {
+        let floor = next.readers[reader].1;
+        for relation in reads(self.keys[reader]) {
+            if values[*relation] < floor[*relation] {
+                return Err(format!("reader {reader} got {values:?} after {floor:?}"));
+            }
+            next.seen[*relation] = next.seen[*relation].max(values[*relation]);
+        }
+        next.readers[reader].0 = At::Done;
+        Ok(next)
+    }
+}
+
+/// Every arrangement of readers that differs, with a write of both relations or two writes of one.
+fn arrangements(mutant: Mutant) -> Vec<Model> {
+    let keys = [[0, 0, 1], [0, 0, 0], [1, 1, 0], [1, 1, 1]];
+    let writes: [&[&[usize]]; 2] = [&[&[0, 1]], &[&[0], &[0]]];
+    let mut models = Vec::new();
+    for keys in keys {
+        for writes in writes {
+            models.push(Model::new(mutant, writes, false, keys));
+        }
+        models.push(Model::new(mutant, &[&[0, 1]], true, keys));
+    }
+    models
+}
+
+#[test]
+fn no_interleaving_shows_an_old_value() {
+    for mutant in [Mutant::None, Mutant::PublishUnchecked, Mutant::FlightUnderFence, Mutant::ReplyBeforeDown] {
+        for model in arrangements(mutant) {
+            let states = model.walk().unwrap_or_else(|violation| panic!("{mutant:?} {:?}: {violation}", model.keys));
+            assert!(states > 1000, "the walk is too short to mean anything: {states}");
+        }
+    }
+}
+
+#[test]
+fn each_mutant_is_seen_to_fail() {
+    let mutants = [
+        Mutant::DownBeforeBump,
+        Mutant::DownAtCommandComplete,
+        Mutant::RaiseAfterCommit,
+        Mutant::LostComesDown,
+        Mutant::HitIgnoresFence,
+        Mutant::HitIgnoresVersions,
+        Mutant::JoinIgnoresFence,
+        Mutant::JoinIgnoresVersions,
+        Mutant::StampAtPublish,
+    ];
+    for mutant in mutants {
+        let caught = arrangements(mutant).iter().any(|model| model.walk().is_err());
+        assert!(caught, "{mutant:?} went unnoticed");
+    }
+}

@@ -1,0 +1,1 @@
+//! Floor 1. A table of texts.
