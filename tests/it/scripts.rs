@@ -160,7 +160,9 @@ fn play_all(door_name: &str, door: Option<&Door>) -> Transcripts {
                 let database = postgres.database("scripts");
                 let pgdial = door
                     .map(|door| Pgdial::start(&(door.config)(Config::new(postgres, &database))));
-                let addr = pgdial.as_ref().map_or(postgres.addr(), Pgdial::addr);
+                let addr = pgdial
+                    .as_ref()
+                    .map_or_else(|| postgres.addr(), Pgdial::addr);
                 loop {
                     let Some(script) = queue.lock().unwrap().pop() else {
                         break;

@@ -97,9 +97,9 @@ impl Pgdial {
     pub(crate) fn start(config: &Config) -> Self {
         let mut this = Self::launch(config);
         let end = Instant::now() + PATIENCE;
-        while !this
+        while this
             .http("GET", "/readyz", "")
-            .is_some_and(|(status, _)| status == 200)
+            .is_none_or(|(status, _)| status != 200)
         {
             if let Some(status) = this.child.try_wait().expect("pgdial is our child") {
                 panic!("pgdial ended with {status} at its start:\n{}", this.log());
@@ -121,7 +121,14 @@ impl Pgdial {
         let file = dir.path().join("pgdial.toml");
         std::fs::write(&file, config.render(port, admin)).expect("the config can be written");
         let log = std::fs::File::create(dir.path().join("log")).expect("a log file");
-        let child = Command::new(env!("CARGO_BIN_EXE_pgdial"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pgdial"));
+        // The knobs of the tests look like settings to pgdial, and unknown settings are errors.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("PGDIAL_") {
+                command.env_remove(name);
+            }
+        }
+        let child = command
             .args(["serve", "-c"])
             .arg(&file)
             .env("RUST_BACKTRACE", "1")

@@ -153,5 +153,5 @@ fn plain(rng: &mut Rng, mix: Mix) -> &'static str {
         38..=42 if mix.prepare => PREPARE,
         _ => PLAIN,
     };
-    *rng.pick(texts)
+    texts[rng.below(texts.len())]
 }
