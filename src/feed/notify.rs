@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use postgres_protocol::escape::escape_identifier;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
@@ -34,13 +33,16 @@ pub struct Settings {
     pub max_lag: Duration,
 }
 
+/// Gives the catalog as it is known now.
+pub type Catalog = Arc<dyn Fn() -> Option<Arc<Snapshot>> + Send + Sync>;
+
 /// The listener of one database.
 pub struct Notify<T> {
     server: tokio_postgres::Config,
     tls: T,
     settings: Settings,
     database: Database,
-    catalog: Arc<ArcSwapOption<Snapshot>>,
+    catalog: Catalog,
     reload: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -66,7 +68,7 @@ where
         tls: T,
         settings: Settings,
         database: Database,
-        catalog: Arc<ArcSwapOption<Snapshot>>,
+        catalog: Catalog,
         reload: impl Fn() + Send + Sync + 'static,
     ) -> Self {
         database.suspend(Suspension::FeedLost);
@@ -154,7 +156,7 @@ where
 
     /// What a payload means under the catalog as it is known now.
     fn change(&self, payload: &str) -> Change {
-        let snapshot = self.catalog.load();
+        let snapshot = (self.catalog)();
         // Under an older snapshot the name may have meant another table.
         let current = snapshot
             .as_deref()

@@ -96,6 +96,11 @@ impl Connector {
         self.mode
     }
 
+    /// For connections that other crates make; `None` = without TLS.
+    pub fn config(&self) -> Option<Arc<ClientConfig>> {
+        self.config.clone()
+    }
+
     /// Shakes hands with a server that agreed to TLS.
     pub async fn connect(&self, host: &str, stream: TcpStream) -> io::Result<Stream> {
         let config = self
