@@ -26,4 +26,7 @@ pub mod server;
 
 pub mod client;
 
+pub mod source;
+
 pub mod app;
+pub mod demo;

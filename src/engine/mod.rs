@@ -1,1 +1,337 @@
-//! Floor 2. One client connection, without IO.
+//! Floor 2. One client connection, without IO: bytes of a client and of the server it may hold go in, bytes for both come out.
+//!
+//! ```text
+//!                       on_client(bytes)                              on_server(bytes)
+//!                            |                                             |
+//!   +------------------------v-----------------------+     +---------------v----------------+
+//!   | intake    frame by frame; stalls while a COPY  |     | replies   header by header     |
+//!   |           may begin, a marker is out, a flight |     |           the ledger says whose|
+//!   |           is waited for                        |     |           Client  -> relay     |
+//!   |   |                                            |     |           Capture -> relay+keep|
+//!   |   v                                            |     |           Inject  -> swallow   |
+//!   | decide    a whole batch, idle, a rule: memory? |     |           Own     -> swallow   |
+//!   |   | Fill/Bypass        | Hit                   |     |   |  ReadyForQuery 'I', ledger |
+//!   |   v                    v                       |     |   v  idle, no pin              |
+//!   | rewrite   names ->   synth -> client_out       |     | Release(Reuse)                 |
+//!   |   plans, undo,                                 |     +--------------------------------+
+//!   |   ledger.push() -> server_out                  |
+//!   +------------------------------------------------+
+//! ```
+//!
+//! Both directions hand back a *relay*: a range of the very bytes that came in, to be written on behind `*_out` without
+//! a copy. The engine never waits: what it waits for is a [`Want`], and the driver comes back when it is there.
+//!
+//! Invariants: a server is given back only with an idle ledger, in no transaction and without a pin; bytes from a server
+//! reach the client only while the ledger's head is the client's; nothing of the client is sent behind a message whose
+//! outcome decides how the next one must be sent.
+
+mod decide;
+mod intake;
+mod ledger;
+mod read;
+mod replies;
+mod rewrite;
+mod route;
+mod server;
+mod shared;
+mod synth;
+#[cfg(test)]
+mod tests;
+mod undo;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::cache;
+use crate::error::{Error, Severity};
+use crate::pg::TransactionStatus;
+use crate::session::{Pin, Pins, Session};
+use crate::wire::Header;
+use crate::wire::frontend::tag;
+
+use self::read::Reads;
+
+pub use self::ledger::{Ask, Desync, Ledger, Local, Owner, Receipt};
+pub use self::server::{Parameters, Server};
+pub use self::shared::{CacheShared, Reader, Shared};
+
+/// See the module.
+pub struct Engine {
+    shared: Arc<Shared>,
+    session: Session,
+    server: Option<Box<Server>>,
+    status: TransactionStatus,
+    /// Something is outstanding after which `status` may be another.
+    unsettled: bool,
+    stall: Stall,
+    /// The batch holds something whose outcome decides how the next batch is sent.
+    barrier: bool,
+    /// The batch has bound a statement that may be COPY FROM STDIN.
+    copy_bound: bool,
+    /// Bytes of a client message that are still to be passed on.
+    rest_in: Rest,
+    /// The same from the server, and what to do with them.
+    rest_out: Rest,
+    /// The transaction has settings of its own (SET LOCAL).
+    local_settings: bool,
+    /// The server is free to go.
+    release: Option<Release>,
+    reads: Option<Box<Reads>>,
+    /// CommandComplete of a read that is kept is in the bytes at hand.
+    complete_fill: bool,
+    /// Messages of a batch have been sent, but not its Sync.
+    open_batch: bool,
+    /// The batch has failed without a server: its rest, up to Sync, is dropped.
+    refused: bool,
+    /// A FATAL error of the server has been passed on: the client knows why the connection ends.
+    fatal: bool,
+    /// The driver's clock, as of the call that is under way.
+    now: Instant,
+    /// ReadyForQuery messages that the client is owed, from the first of a busy spell to the last.
+    busy: bool,
+    /// What the client believes ParameterStatus to be.
+    parameters: Arc<Parameters>,
+    /// To be written to the client, before any relay.
+    pub client_out: Vec<u8>,
+    /// To be written to the server, before any relay.
+    pub server_out: Vec<u8>,
+    /// What has happened since the driver looked last.
+    pub tally: Tally,
+}
+
+/// Why no more of the client's input is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+enum Stall {
+    #[default]
+    None,
+    /// Until all replies are there: what follows depends on the outcome.
+    UntilAnswered,
+    /// Only COPY's own messages, until it is known whether the ledger's entry of this number has begun a COPY FROM STDIN.
+    MaybeCopy(u64),
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Rest {
+    left: usize,
+    to: Sink,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+enum Sink {
+    #[default]
+    Drop,
+    Client,
+    Capture,
+}
+
+/// What becomes of a server that the engine has no more use for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// Another client may have it.
+    Reuse,
+    /// Its state cannot be trusted, or cannot be undone.
+    Close,
+}
+
+/// How much was taken of the bytes that went in.
+#[derive(Debug)]
+pub struct Taken {
+    /// So many bytes are dealt with.
+    pub consumed: usize,
+    /// Of these, the ones to be written on as they are, behind what stands in the outbox.
+    pub relay: Range<usize>,
+    /// What the engine waits for.
+    pub want: Want,
+}
+
+/// What the engine waits for before it takes more of the client's bytes.
+#[derive(Debug)]
+pub enum Want {
+    /// More bytes of the client. `room` = how long a buffer must be for the message that has begun.
+    Input {
+        /// Whole length of the message that is incomplete, 0 when there is none.
+        room: usize,
+    },
+    /// A server connection: [`Engine::lease`].
+    Server,
+    /// Replies of the server.
+    Replies,
+    /// The result of another client's query: [`Engine::joined`].
+    Flight(cache::Join),
+    /// Nothing: the client has said goodbye.
+    Goodbye,
+}
+
+/// Counts for the statistics, taken by the driver with [`std::mem::take`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// ReadyForQuery given to the client.
+    pub batches: u32,
+    /// Of these, answered without a server.
+    pub local: u32,
+    /// Transactions ended.
+    pub transactions: u32,
+    /// Errors passed on to the client.
+    pub errors: u32,
+    /// Parse messages written to servers.
+    pub prepared: u32,
+    /// Statements found on the server they were needed on.
+    pub plan_hits: u32,
+    /// Statements that had to be prepared first.
+    pub plan_misses: u32,
+    /// Statements closed to make room.
+    pub plan_evictions: u32,
+    /// New pins.
+    pub pins: Pins,
+}
+
+impl Engine {
+    /// For a client that has just logged in.
+    pub fn new(shared: Arc<Shared>, reader: Arc<Reader>, parameters: Arc<Parameters>, now: Instant) -> Self {
+        let reads = shared.cache.as_ref().map(|cache| Box::new(Reads::new(cache, reader)));
+        let mut session = Session::default();
+        if shared.session_mode {
+            session.pins.add(Pin::SessionMode);
+            session.materialised = true;
+        }
+        Self {
+            shared,
+            session,
+            server: None,
+            status: TransactionStatus::Idle,
+            unsettled: false,
+            stall: Stall::None,
+            barrier: false,
+            copy_bound: false,
+            rest_in: Rest::default(),
+            rest_out: Rest::default(),
+            local_settings: false,
+            release: None,
+            reads,
+            complete_fill: false,
+            open_batch: false,
+            refused: false,
+            fatal: false,
+            now,
+            busy: false,
+            parameters,
+            client_out: Vec::new(),
+            server_out: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// A server connection for the client. ParameterStatus that differ from what the client knows are told first.
+    pub fn lease(&mut self, server: Box<Server>) {
+        debug_assert!(self.server.is_none() && server.ledger.is_idle());
+        if *self.parameters != server.parameters {
+            self.tell_parameters(&server.parameters);
+        }
+        self.read_as(&server.reader);
+        self.release = None;
+        self.server = Some(server);
+    }
+
+    fn tell_parameters(&mut self, now: &Parameters) {
+        for (name, value) in self.parameters.changed_in(now) {
+            synth::parameter_status(name, value, &mut self.client_out);
+        }
+        self.parameters = Arc::new(now.clone());
+    }
+
+    /// Whether a server is held.
+    pub fn is_leased(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// The server, when the engine has no more use for it. `keep` = the driver has more input of this client and nobody
+    /// waits: giving it back only to take it again would be work for nothing.
+    pub fn take_release(&mut self) -> Option<(Box<Server>, Release)> {
+        let release = self.release.take()?;
+        self.server.take().map(|server| (server, release))
+    }
+
+    /// Whether [`Engine::take_release`] would give one.
+    pub fn wants_release(&self) -> bool {
+        self.release.is_some()
+    }
+
+    /// Whether replies are outstanding.
+    pub fn is_busy(&self) -> bool {
+        self.busy
+    }
+
+    /// The transaction status that the client was told last.
+    pub fn status(&self) -> TransactionStatus {
+        self.status
+    }
+
+    /// The client's pins.
+    pub fn pins(&self) -> Pins {
+        self.session.pins
+    }
+
+    /// Nothing is under way: the moment to let a client go when pgdial drains.
+    pub fn is_quiet(&self) -> bool {
+        !self.busy && self.rest_in.left == 0 && self.status == TransactionStatus::Idle && self.server.as_ref().is_none_or(|s| s.ledger.is_idle())
+    }
+
+    /// The client is gone: what becomes of the server. None while pgdial's own clean-up is under way, see
+    /// [`Engine::on_server`].
+    pub fn hang_up(&mut self) {
+        self.abandon_reads();
+        let Some(server) = self.server.as_mut() else { return };
+        let clean = server.ledger.is_idle() && self.status == TransactionStatus::Idle && self.rest_in.left == 0 && self.rest_out.left == 0;
+        let undoable = self.session.pins.undone_by_discard_all() && !server.spoiled;
+        if !clean || !undoable {
+            self.release = Some(Release::Close);
+            return;
+        }
+        server.dirty |= !self.session.pins.is_empty();
+        self.session = Session::default();
+        if !self.tidy_server() {
+            self.release = Some(Release::Reuse);
+        }
+    }
+
+    /// A clean-up after [`Engine::hang_up`] is under way.
+    pub fn is_cleaning(&self) -> bool {
+        self.release.is_none() && self.server.is_some()
+    }
+
+    /// The server connection broke, or said what it cannot have said. What the client is to be told, if it has not been.
+    pub fn server_lost(&mut self, error: Error) -> Option<Error> {
+        self.lose_reads();
+        self.release = Some(Release::Close);
+        if self.fatal {
+            return None;
+        }
+        (self.busy || self.status != TransactionStatus::Idle || !self.session.pins.is_empty()).then_some(error)
+    }
+
+    /// The client is told of an error of ours.
+    pub fn refuse(&mut self, error: &Error) {
+        error.encode(&mut self.client_out);
+        self.tally.errors += 1;
+    }
+
+    /// There is no server for the batch that begins in `input`: it fails as Postgres would let it fail, and the session
+    /// goes on with the next. False: the error ends the session.
+    pub fn refuse_batch(&mut self, error: &Error, input: &[u8]) -> bool {
+        self.refuse(error);
+        self.fail_fill();
+        if error.level() == Severity::Fatal {
+            return false;
+        }
+        match Header::peek(input) {
+            Ok(Some(header)) if matches!(header.tag, tag::QUERY | tag::FUNCTION_CALL) => {
+                self.rest_in = Rest { left: header.len, to: Sink::Drop };
+                synth::ready_for_query(TransactionStatus::Idle, &mut self.client_out);
+                self.tally.batches += 1;
+            }
+            Ok(_) | Err(_) => self.refused = true,
+        }
+        true
+    }
+}

@@ -1,1 +1,5 @@
 //! Floor 3. Changes made elsewhere.
+
+mod notify;
+
+pub use notify::{Notify, Settings};

@@ -1,0 +1,94 @@
+//! Floor 1. Verifiers of users whose password is configured in plain text: derived once, then kept.
+
+use super::scram::{DEFAULT_ITERATIONS, stable_salt};
+use super::{ScramVerifier, StoredPassword};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::OnceCell;
+
+/// One per process. Bounded by the number of configured users: an unknown name leaves nothing behind.
+pub struct Verifiers {
+    secret: [u8; 32],
+    derived: Mutex<HashMap<Box<str>, Arc<Pending>>>,
+}
+
+/// Where the verifier of a name comes from.
+pub enum Found {
+    /// At hand; `known` is false for a name nobody has.
+    Ready {
+        /// To run the exchange with.
+        verifier: Arc<ScramVerifier>,
+        /// False: the exchange must fail at its end.
+        known: bool,
+    },
+    /// To be derived, by one for all who wait for it.
+    Derive(Arc<Pending>),
+}
+
+/// A verifier that is being made: `cell.get_or_init(..)` with [`Pending::derive`] on a thread that may be slow.
+pub struct Pending {
+    /// Filled once.
+    pub cell: OnceCell<Arc<ScramVerifier>>,
+    password: Box<str>,
+    salt: Box<[u8]>,
+}
+
+impl Pending {
+    /// PBKDF2: milliseconds of CPU.
+    pub fn derive(&self) -> ScramVerifier {
+        ScramVerifier::derive(self.password.as_bytes(), &self.salt, DEFAULT_ITERATIONS)
+    }
+}
+
+impl Verifiers {
+    /// `secret` is random and lives as long as the process. Salts come from it, for real and for unknown names alike.
+    pub fn new(secret: [u8; 32]) -> Self {
+        Self {
+            secret,
+            derived: Mutex::default(),
+        }
+    }
+
+    /// `stored` is None for an unknown name. An md5 secret cannot serve SCRAM, which must look like a wrong password.
+    pub fn find(&self, user: &str, stored: Option<&StoredPassword>) -> Found {
+        match stored {
+            Some(StoredPassword::Scram(verifier)) => Found::Ready {
+                verifier: Arc::clone(verifier),
+                known: true,
+            },
+            Some(StoredPassword::Plain(password)) if !password.is_empty() => {
+                self.of_plain(user, password)
+            }
+            Some(StoredPassword::Plain(_) | StoredPassword::Md5(_)) | None => Found::Ready {
+                verifier: Arc::new(ScramVerifier::mock(&self.secret, user)),
+                known: false,
+            },
+        }
+    }
+
+    /// A changed password (reload) replaces the entry.
+    fn of_plain(&self, user: &str, password: &str) -> Found {
+        let mut derived = self.derived.lock();
+        if let Some(pending) = derived
+            .get(user)
+            .filter(|pending| *pending.password == *password)
+        {
+            return match pending.cell.get() {
+                Some(verifier) => Found::Ready {
+                    verifier: Arc::clone(verifier),
+                    known: true,
+                },
+                None => Found::Derive(Arc::clone(pending)),
+            };
+        }
+        let salt = stable_salt(&self.secret, user);
+        let pending = Arc::new(Pending {
+            cell: OnceCell::new(),
+            password: password.into(),
+            salt,
+        });
+        derived.insert(user.into(), Arc::clone(&pending));
+        Found::Derive(pending)
+    }
+}

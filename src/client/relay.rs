@@ -1,0 +1,367 @@
+//! Floor 4. The loop of one client: read what is there, hand it to the engine, write what it says.
+//!
+//! One task polls both sockets. Nothing is read from a side while the other side's bytes pile up, so memory is bounded
+//! whatever the size of a row, and both directions can always move. A client that idles holds no buffer.
+
+mod end;
+mod input;
+mod limits;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::time::Sleep;
+
+use crate::cache::Joined;
+use crate::engine::{Engine, Release};
+use crate::error::{Error, Kind, SqlState};
+use crate::net::Stream;
+use crate::server::{Dialer, Disposition, Lease, ServerPool, Set, Slot, Target, Ticket};
+
+use super::buffers::Buffers;
+use super::meter::Meter;
+use super::pipe::{self, HIGH_WATER};
+
+use self::limits::overdue;
+
+pub use self::limits::Limits;
+
+/// A client that has logged in.
+pub struct Relay {
+    engine: Engine,
+    stream: Stream,
+    pool: ServerPool<Dialer>,
+    target: Arc<Target>,
+    set: Arc<Set>,
+    slot: Arc<Slot>,
+    lease: Option<Lease<Dialer>>,
+    wait: Wait,
+    /// Bytes of the client that the engine has not taken yet.
+    inbox: Vec<u8>,
+    /// Bytes of the server that the engine has not taken yet: the head of a message.
+    server_inbox: Vec<u8>,
+    buffers: Arc<Buffers>,
+    meter: Meter,
+    limits: Limits,
+    timer: Option<Pin<Box<Sleep>>>,
+    client_eof: bool,
+    /// How often in a row the server was kept because there was more to do.
+    kept: u8,
+    ending: Option<End>,
+}
+
+enum Wait {
+    /// For bytes of the client.
+    Input {
+        room: usize,
+    },
+    Server(Ticket<Dialer>),
+    Replies,
+    Flight(Pin<Box<dyn Future<Output = Joined> + Send>>),
+}
+
+/// How a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The client said Terminate.
+    Goodbye,
+    /// The client's connection ended or broke.
+    ClientGone,
+    /// The client was told why.
+    Refused,
+    /// pgdial stops.
+    Drained,
+}
+
+impl End {
+    /// The word in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Goodbye => "goodbye",
+            Self::ClientGone => "client_gone",
+            Self::Refused => "refused",
+            Self::Drained => "drained",
+        }
+    }
+}
+
+/// What a relay is made from.
+pub struct Parts {
+    /// The protocol.
+    pub engine: Engine,
+    /// The client.
+    pub stream: Stream,
+    /// Where servers come from.
+    pub pool: ServerPool<Dialer>,
+    /// Which of them.
+    pub set: Arc<Set>,
+    /// How a cancel request finds the client.
+    pub slot: Arc<Slot>,
+    /// Read buffers, shared by all clients.
+    pub buffers: Arc<Buffers>,
+    /// Statistics.
+    pub meter: Meter,
+    /// Periods.
+    pub limits: Limits,
+    /// What the client had sent behind its login.
+    pub inbox: Vec<u8>,
+}
+
+impl Relay {
+    /// Ready to be run.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { engine, stream, pool, set, slot, buffers, meter, limits, inbox } = parts;
+        let target = Arc::new(pool.connector().target().clone());
+        let timer = limits.tick().map(|tick| Box::pin(tokio::time::sleep(tick)));
+        Self {
+            engine,
+            stream,
+            pool,
+            target,
+            set,
+            slot,
+            lease: None,
+            wait: Wait::Input { room: 0 },
+            inbox,
+            server_inbox: Vec::new(),
+            buffers,
+            meter,
+            limits,
+            timer,
+            client_eof: false,
+            kept: 0,
+            ending: None,
+        }
+    }
+
+    /// A server that the client has for good, as in session mode.
+    pub fn adopt(&mut self, mut lease: Lease<Dialer>) {
+        self.hand_over(&mut lease);
+        self.lease = Some(lease);
+    }
+
+    /// Until the client goes. How it ended, and how many batches were answered.
+    pub async fn run(mut self) -> (End, u64) {
+        let end = std::future::poll_fn(|cx| self.poll(cx)).await;
+        Box::pin(self.finish()).await;
+        (end, self.meter.queries)
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        self.slot.set_waker(cx.waker());
+        let mut buffer = self.buffers.take();
+        let polled = self.turn(cx, &mut buffer);
+        self.buffers.put(buffer);
+        polled
+    }
+
+    /// Does all that can be done now.
+    fn turn(&mut self, cx: &mut Context<'_>, buffer: &mut Vec<u8>) -> Poll<End> {
+        let now = Instant::now();
+        self.meter.now(now);
+        // A client that keeps both sockets busy must let others run: the runtime's own budget ends the reads.
+        loop {
+            let mut moved = self.server_turn(cx, buffer, now);
+            moved |= self.wait_turn(cx, now);
+            moved |= self.client_turn(cx, buffer, now);
+            self.flush(cx);
+            self.meter.take(&mut self.engine);
+            if let Some(end) = self.is_over() {
+                return Poll::Ready(end);
+            }
+            if !moved {
+                break;
+            }
+        }
+        self.on_signals(cx, now);
+        self.on_timer(cx, now);
+        self.flush(cx);
+        self.is_over().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    fn is_over(&self) -> Option<End> {
+        let flushed = self.engine.client_out.is_empty() || self.client_eof;
+        self.ending.filter(|_| flushed)
+    }
+
+    fn server_turn(&mut self, cx: &mut Context<'_>, buffer: &mut Vec<u8>, now: Instant) -> bool {
+        if self.ending.is_some() || self.engine.client_out.len() >= HIGH_WATER {
+            return false;
+        }
+        let Some(lease) = self.lease.as_mut() else { return false };
+        match pipe::poll_read(&mut lease.stream, cx, buffer) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(n)) if n > 0 => {
+                self.meter.from_server(n);
+                self.feed_server(buffer, cx, now);
+                true
+            }
+            Poll::Ready(outcome) => {
+                let error = Error::new(Kind::ServerLost, "the connection to Postgres was lost");
+                self.lose_server(match outcome {
+                    Err(io) => error.with_source(io),
+                    Ok(_) => error,
+                });
+                true
+            }
+        }
+    }
+
+    fn feed_server(&mut self, fresh: &mut Vec<u8>, cx: &mut Context<'_>, now: Instant) {
+        if !self.server_inbox.is_empty() {
+            self.server_inbox.append(fresh);
+            std::mem::swap(&mut self.server_inbox, fresh);
+        }
+        match self.engine.on_server(fresh, now) {
+            Ok(taken) => {
+                let relay = fresh.get(taken.relay).unwrap_or_default();
+                pipe::write_on(&mut self.stream, cx, &mut self.engine.client_out, relay);
+                self.server_inbox.clear();
+                self.server_inbox.extend_from_slice(fresh.get(taken.consumed..).unwrap_or_default());
+            }
+            Err(error) => self.lose_server(error),
+        }
+        if self.server_inbox.is_empty() && self.server_inbox.capacity() > 0 {
+            self.server_inbox = Vec::new();
+        }
+        if !self.engine.server_out.is_empty() {
+            self.flush_server(cx);
+        }
+        if matches!(self.wait, Wait::Replies) || (self.engine.wants_release() && !self.inbox.is_empty()) {
+            self.feed_inbox(cx, now);
+        }
+        self.maybe_release();
+    }
+
+    /// Gives the server back, unless the client has sent more already: but not for ever, others wait too.
+    fn maybe_release(&mut self) {
+        if !self.engine.wants_release() || !self.engine.server_out.is_empty() {
+            return;
+        }
+        if !self.inbox.is_empty() && !matches!(self.wait, Wait::Flight(_)) && self.kept < KEEP_MAX {
+            self.kept += 1;
+            return;
+        }
+        self.kept = 0;
+        self.release();
+    }
+
+    fn release(&mut self) {
+        let Some((state, release)) = self.engine.take_release() else { return };
+        let Some(mut lease) = self.lease.take() else { return };
+        lease.state = Some(state);
+        self.server_inbox = Vec::new();
+        let disposition = match release {
+            Release::Reuse => Disposition::Reuse,
+            Release::Close => Disposition::Close,
+        };
+        if self.slot.release() {
+            return lease.release(disposition);
+        }
+        // A cancel request for this server is on its way: nobody may have it before that is over.
+        let slot = Arc::clone(&self.slot);
+        tokio::spawn(async move {
+            slot.settled().await;
+            lease.release(disposition);
+        });
+    }
+
+    fn lose_server(&mut self, error: Error) {
+        tracing::debug!(client = self.slot.key().pid, %error, "server lost");
+        if let Some(error) = self.engine.server_lost(error) {
+            self.refuse(&error);
+        }
+        self.release();
+        self.ending.get_or_insert(End::Refused);
+    }
+
+    fn refuse(&mut self, error: &Error) {
+        self.meter.refused(error);
+        self.engine.refuse(error);
+        self.ending.get_or_insert(End::Refused);
+    }
+
+    fn wait_turn(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        match &mut self.wait {
+            Wait::Input { .. } | Wait::Replies => false,
+            Wait::Flight(landed) => {
+                let Poll::Ready(outcome) = landed.as_mut().poll(cx) else { return false };
+                self.engine.joined(outcome);
+                self.wait = Wait::Input { room: 0 };
+                self.feed_inbox(cx, now);
+                true
+            }
+            Wait::Server(ticket) => {
+                let Poll::Ready(outcome) = Pin::new(ticket).poll(cx) else { return false };
+                self.meter.waited(now);
+                match outcome {
+                    Ok(lease) => {
+                        self.adopt(lease);
+                        self.feed_inbox(cx, now);
+                        self.maybe_release();
+                    }
+                    Err(error) => self.refuse_batch(&error, cx, now),
+                }
+                true
+            }
+        }
+    }
+
+    /// No server for this batch: the client is told, and its session goes on if its protocol allows that.
+    fn refuse_batch(&mut self, error: &Error, cx: &mut Context<'_>, now: Instant) {
+        self.slot.set_waiting(false);
+        self.wait = Wait::Input { room: 0 };
+        self.meter.refused(error);
+        if self.engine.refuse_batch(error, &self.inbox) {
+            self.feed_inbox(cx, now);
+        } else {
+            self.ending.get_or_insert(End::Refused);
+        }
+    }
+
+    fn flush(&mut self, cx: &mut Context<'_>) {
+        if !pipe::flush(&mut self.stream, cx, &mut self.engine.client_out) {
+            self.client_eof = true;
+            self.ending = Some(End::ClientGone);
+        }
+        self.flush_server(cx);
+    }
+
+    fn flush_server(&mut self, cx: &mut Context<'_>) {
+        let Some(lease) = self.lease.as_mut() else { return };
+        // A write that fails is not the end: what the server had to say before it closed is still to be read.
+        pipe::flush(&mut lease.stream, cx, &mut self.engine.server_out);
+    }
+
+    fn on_signals(&mut self, cx: &mut Context<'_>, now: Instant) {
+        if matches!(self.wait, Wait::Server(_)) && self.slot.take_queued_cancel() {
+            self.meter.waited(now);
+            let error = Error::new(Kind::CheckoutTimeout, "canceling statement due to user request");
+            self.refuse_batch(&error.with_sqlstate(SqlState(*b"57014")), cx, now);
+            // What it waits for now has not been polled yet.
+            cx.waker().wake_by_ref();
+        }
+        if self.slot.is_draining() && self.ending.is_none() && self.engine.is_quiet() && self.inbox.is_empty() {
+            self.engine.refuse(&Error::new(Kind::Draining, "terminating connection due to administrator command"));
+            self.ending = Some(End::Drained);
+        }
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, now: Instant) {
+        let Some(timer) = self.timer.as_mut() else { return };
+        while timer.as_mut().poll(cx).is_ready() {
+            let tick = self.limits.tick().unwrap_or(Duration::from_secs(1));
+            timer.as_mut().reset(tokio::time::Instant::from_std(now + tick));
+            if let Some(error) = overdue(&self.limits, &self.engine, &self.meter, now) {
+                self.refuse(&error);
+                return;
+            }
+        }
+    }
+}
+
+/// A client with more to do keeps its server over so many transactions in a row.
+const KEEP_MAX: u8 = 16;

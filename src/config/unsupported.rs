@@ -1,0 +1,89 @@
+//! Floor 0. Settings that exist in the file but not yet in the program. None is silently ignored.
+//!
+//! When a feature is built, its line here goes.
+
+use toml::Value;
+
+use super::Config;
+use super::settings::{flatten, redacted, schema};
+
+/// Keys whose feature is missing: any value but the default is refused.
+const KEYS: &[&str] = &[
+    "auth.query",
+    "auth.console_users",
+    "auth.rule.address",
+    "auth.rule.database",
+    "auth.rule.method",
+    "auth.rule.user",
+    "cache.rule.empty_ttl",
+    "cache.rule.freshness",
+    "cache.rule.match",
+    "cache.rule.revalidate",
+    "cache.rule.stale_if_error",
+    "cache.rule.stale_while_revalidate",
+    "cache.rule.tags",
+    "cache.verify",
+    "database.cache",
+    "database.plans",
+    "database.pool_size",
+    "invalidation.max_lag",
+    "listen.tls_client_ca",
+    "plans.guard",
+    "plans.keep_comments",
+    "pool.currval",
+    "pool.max_pinned",
+    "pool.startup_sets",
+    "user.max_clients",
+    "user.pool_size",
+];
+
+/// Single values whose feature is missing, though the key works.
+const VALUES: &[(&str, &str)] = &[
+    ("auth.method", "cert"),
+    ("cache.mode", "observe"),
+    ("invalidation.feed", "outbox"),
+    ("listen.tls", "verify-ca"),
+    ("pool.mode", "statement"),
+];
+
+/// One line per such setting, its key first.
+pub(super) fn list(config: &Config) -> Vec<String> {
+    let defaults = flatten(&schema());
+    let default = |key: &str| {
+        let in_schema = defaults.iter().find(|(path, _)| without_index(path) == key);
+        in_schema.map(|(_, value)| value)
+    };
+    let missing = |(path, value): &(&String, &Value)| {
+        let key = without_index(path);
+        let key_missing = KEYS.contains(&key.as_str()) && default(&key) != Some(*value);
+        key_missing
+            || VALUES
+                .iter()
+                .any(|(known, word)| *known == key && value.as_str() == Some(*word))
+    };
+    let lines = config
+        .flat
+        .expose()
+        .iter()
+        .filter(missing)
+        .map(|(path, value)| {
+            let usual = default(&without_index(path))
+                .map(|value| redacted(path, value))
+                .unwrap_or_default();
+            format!(
+                "{path} = {}: not supported yet: leave it at {usual}",
+                redacted(path, value)
+            )
+        });
+    lines.collect()
+}
+
+/// `cache.rule[3].ttl` to `cache.rule.ttl`.
+fn without_index(path: &str) -> String {
+    let mut inside = false;
+    let keep = |c: &char| {
+        inside = (inside || *c == '[') && *c != ']';
+        !inside && *c != ']'
+    };
+    path.chars().filter(keep).collect()
+}

@@ -1,0 +1,355 @@
+//! Floor 2. The client's bytes, message by message: what can be done now, what must wait, what needs a server.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::error::{Error, Kind as ErrorKind};
+use crate::pg::TransactionStatus;
+use crate::query::{CopyKind, Effects, Kind, Statement};
+use crate::session::Pins;
+use crate::wire::Header;
+use crate::wire::frontend::{Query, tag};
+
+use super::ledger::{Ask, Owner};
+use super::route::Route;
+use super::{Engine, Rest, Sink, Stall, Taken, Want, synth};
+
+/// Messages up to this length are looked at whole; of longer ones only the head is, where a head is enough.
+pub(super) const WHOLE_MAX: usize = 64 * 1024;
+/// Query and Parse are needed whole: the one to be read, the other to be repeated on another server.
+pub(super) const TEXT_MAX: usize = 16 * 1024 * 1024;
+/// Postgres's PQ_SMALL_MESSAGE_LIMIT, for the messages that are short by nature.
+const SMALL_MAX: usize = 10_000;
+
+/// One message of the client: where it lies, and its body as far as it is there.
+#[derive(Clone)]
+pub(super) struct Message<'a> {
+    pub(super) tag: u8,
+    pub(super) range: Range<usize>,
+    pub(super) body: &'a [u8],
+    /// Length of the message on the wire, when not all of it is there.
+    pub(super) whole_len: usize,
+}
+
+impl Message<'_> {
+    fn is_whole(&self) -> bool {
+        self.range.len() == self.whole_len
+    }
+}
+
+impl Engine {
+    /// Takes bytes of the client. What is not consumed must be presented again, with more behind it.
+    pub fn on_client(&mut self, input: &[u8], now: Instant) -> Result<Taken, Error> {
+        self.now = now;
+        let mut route = Route::new(input);
+        let mut at = 0;
+        let want = loop {
+            let rest = input.get(at..).unwrap_or_default();
+            if self.rest_in.left > 0 {
+                let taken = self.pass_rest(at, rest.len(), &mut route);
+                at += taken;
+                if taken == 0 {
+                    break Want::Input { room: 0 };
+                }
+                continue;
+            }
+            match self.next_message(at, rest, &mut route)? {
+                Next::Took(n) => at += n,
+                Next::Wants(want) => break want,
+            }
+        };
+        Ok(Taken { consumed: at, relay: route.into_relay(), want })
+    }
+
+    fn pass_rest(&mut self, at: usize, available: usize, route: &mut Route<'_>) -> usize {
+        let n = self.rest_in.left.min(available);
+        self.rest_in.left -= n;
+        if self.rest_in.to != Sink::Drop && n > 0 {
+            route.verbatim(at..at + n, &mut self.server_out);
+        }
+        n
+    }
+
+    fn next_message(&mut self, at: usize, rest: &[u8], route: &mut Route<'_>) -> Result<Next, Error> {
+        let Some(header) = Header::peek(rest)? else {
+            return Ok(Next::Wants(Want::Input { room: Header::LEN }));
+        };
+        check_kind(header)?;
+        if let Some(want) = self.must_wait(header.tag, route) {
+            return Ok(Next::Wants(want));
+        }
+        let drop = self.is_dropped(header.tag);
+        let enough = if drop { Header::LEN } else { enough_of(header)? };
+        if rest.len() < enough {
+            return Ok(Next::Wants(Want::Input { room: enough }));
+        }
+        let here = header.len.min(rest.len());
+        if drop {
+            self.rest_in = Rest { left: header.len - here, to: Sink::Drop };
+            return Ok(Next::Took(here));
+        }
+        let message = Message { tag: header.tag, range: at..at + here, body: rest.get(Header::LEN..here).unwrap_or_default(), whole_len: header.len };
+        if header.tag == tag::TERMINATE {
+            return Ok(Next::Wants(Want::Goodbye));
+        }
+        if let Some(next) = self.without_server(&message, rest, header)? {
+            return Ok(next);
+        }
+        if self.server.is_none() {
+            return Ok(Next::Wants(Want::Server));
+        }
+        self.busy = true;
+        // Not fetched by the driver: it has seen that there is more to do.
+        self.release = None;
+        self.open_batch = !matches!(message.tag, tag::SYNC | tag::QUERY | tag::FUNCTION_CALL);
+        if let Some(reads) = self.reads.as_mut() {
+            reads.decided = false;
+        }
+        self.dispatch(&message, rest.get(here..).unwrap_or_default(), route);
+        self.rest_in = Rest { left: header.len - here, to: Sink::Client };
+        Ok(Next::Took(here))
+    }
+
+    /// Stalls. See [`Stall`] and the ledger's uncertainty.
+    fn must_wait(&mut self, message: u8, route: &mut Route<'_>) -> Option<Want> {
+        let Some(server) = self.server.as_mut() else {
+            self.stall = Stall::None;
+            return None;
+        };
+        if server.ledger.is_uncertain() && server.ledger.is_empty() && !server.ledger.is_skipping() {
+            route.settle(&mut self.server_out);
+            self.send_marker();
+            return Some(Want::Replies);
+        }
+        match self.stall {
+            Stall::None => None,
+            Stall::UntilAnswered if server.ledger.is_idle() => {
+                self.stall = Stall::None;
+                None
+            }
+            Stall::MaybeCopy(index) if server.ledger.is_copy_open() || server.ledger.is_past(index) => {
+                self.stall = Stall::None;
+                None
+            }
+            Stall::MaybeCopy(_) if is_copy_time_message(message) => None,
+            Stall::UntilAnswered | Stall::MaybeCopy(_) => Some(Want::Replies),
+        }
+    }
+
+    /// What Postgres would read and ignore.
+    fn is_dropped(&self, message: u8) -> bool {
+        if self.refused {
+            return message != tag::SYNC && message != tag::TERMINATE;
+        }
+        match self.server.as_ref().map(|server| &server.ledger) {
+            Some(ledger) if ledger.is_copy_open() => false,
+            Some(ledger) if ledger.is_skipping() => message != tag::SYNC && message != tag::TERMINATE,
+            Some(ledger) if !ledger.is_empty() => false,
+            Some(_) | None => matches!(message, tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL),
+        }
+    }
+
+    /// Answers that need no server connection, while none is held.
+    fn without_server(&mut self, message: &Message<'_>, rest: &[u8], header: Header) -> Result<Option<Next>, Error> {
+        if self.server.is_some() && !self.may_read_memory() {
+            return Ok(None);
+        }
+        if self.server.is_none() {
+            match message.tag {
+                tag::SYNC => {
+                    self.refused = false;
+                    synth::ready_for_query(TransactionStatus::Idle, &mut self.client_out);
+                    self.tally.batches += 1;
+                    self.tally.local += 1;
+                    return Ok(Some(Next::Took(header.len)));
+                }
+                tag::FLUSH => return Ok(Some(Next::Took(header.len))),
+                tag::CLOSE if self.close_locally(message.body) => return Ok(Some(Next::Took(header.len))),
+                _ => {}
+            }
+        }
+        self.from_memory(rest)
+    }
+
+    fn dispatch(&mut self, message: &Message<'_>, behind: &[u8], route: &mut Route<'_>) {
+        if self.server.as_ref().is_some_and(|server| server.ledger.is_copy_open()) {
+            self.during_copy(message, route);
+            return;
+        }
+        match message.tag {
+            tag::QUERY => self.query(message, route),
+            tag::PARSE => self.parse(message, behind, route),
+            tag::BIND => self.bind(message, route),
+            tag::DESCRIBE => self.describe(message, route),
+            tag::CLOSE => self.close(message, route),
+            tag::EXECUTE => self.execute(message, route),
+            tag::SYNC => self.sync(message, route),
+            tag::FUNCTION_CALL => {
+                let class = self.shared.function_call();
+                self.note(&class);
+                self.raise_fences();
+                self.send(Ask::FunctionCall, message, route);
+            }
+            tag::COPY_DONE | tag::COPY_FAIL => self.send(Ask::CopyEnd, message, route),
+            // Flush and CopyData owe nothing.
+            _ => route.verbatim(message.range.clone(), &mut self.server_out),
+        }
+    }
+
+    fn during_copy(&mut self, message: &Message<'_>, route: &mut Route<'_>) {
+        let ask = match message.tag {
+            tag::COPY_DATA | tag::FLUSH => None,
+            tag::SYNC => Some(Ask::Sync),
+            _ => Some(Ask::CopyEnd),
+        };
+        if let Some(server) = self.server.as_mut() {
+            server.ledger.copy_message(ask);
+        }
+        route.verbatim(message.range.clone(), &mut self.server_out);
+    }
+
+    /// A message that goes as it is.
+    pub(super) fn send(&mut self, ask: Ask, message: &Message<'_>, route: &mut Route<'_>) {
+        if let Some(server) = self.server.as_mut() {
+            server.ledger.push(ask, Owner::Client, None);
+        }
+        route.verbatim(message.range.clone(), &mut self.server_out);
+    }
+
+    fn sync(&mut self, message: &Message<'_>, route: &mut Route<'_>) {
+        self.raise_fences();
+        self.send(Ask::Sync, message, route);
+        self.barrier_at_boundary();
+    }
+
+    fn execute(&mut self, message: &Message<'_>, route: &mut Route<'_>) {
+        let owner = self.reading_owner();
+        if let Some(server) = self.server.as_mut() {
+            server.ledger.push(Ask::Execute, owner, None);
+        }
+        route.verbatim(message.range.clone(), &mut self.server_out);
+        if self.copy_bound {
+            // Flush: so that the answer comes even if it is not a COPY and the client sends no Sync.
+            route.settle(&mut self.server_out);
+            crate::wire::frontend::flush(&mut self.server_out);
+            self.stall_for_copy();
+        }
+    }
+
+    fn query(&mut self, message: &Message<'_>, route: &mut Route<'_>) {
+        let text = Query::decode(message.body).map(|query| query.text).unwrap_or_default();
+        let class = if message.is_whole() { self.classify(text) } else { self.shared.opaque() };
+        if matches!(class.kind, Kind::Prepare | Kind::Execute | Kind::Deallocate) {
+            self.materialise(route);
+        }
+        self.note(&class);
+        self.raise_fences();
+        let undo = self.drop_unnamed();
+        let owner = self.reading_owner();
+        if let Some(server) = self.server.as_mut() {
+            server.ledger.push(Ask::Query, owner, undo);
+        }
+        route.verbatim(message.range.clone(), &mut self.server_out);
+        self.barrier_at_boundary();
+        if may_copy(&class, text) {
+            self.stall_for_copy();
+        }
+    }
+
+    fn stall_for_copy(&mut self) {
+        self.copy_bound = false;
+        if let Some(server) = self.server.as_ref() {
+            self.stall = Stall::MaybeCopy(server.ledger.last_index());
+        }
+    }
+
+    fn barrier_at_boundary(&mut self) {
+        if std::mem::take(&mut self.barrier) {
+            self.stall = Stall::UntilAnswered;
+        }
+    }
+
+    /// What a statement that is about to run means for the session and for the cache. Called when it is bound, which is
+    /// before it runs: being early is safe, being late is not.
+    pub(super) fn note(&mut self, class: &Arc<Statement>) {
+        if !class.effects.is_empty() {
+            self.note_effects(class);
+        }
+        self.barrier |= matches!(class.kind, Kind::Discard | Kind::Deallocate | Kind::Prepare | Kind::Execute);
+        self.unsettled |= may_change_status(class);
+        if matches!(class.kind, Kind::Ddl | Kind::Opaque | Kind::Do | Kind::Call) {
+            self.shared.schema_changed();
+        }
+        if class.kind == Kind::Set && class.effects.is_empty() {
+            self.local_settings = true;
+        }
+        self.note_for_cache(class);
+    }
+
+    fn note_effects(&mut self, class: &Statement) {
+        let pins = Pins::of(class.effects);
+        if class.effects.intersects(Effects::SETTING | Effects::ROLE | Effects::OPAQUE) {
+            self.session.epoch = self.shared.next_epoch();
+        }
+        let new = pins.without(self.session.pins);
+        self.session.pins = self.session.pins.union(pins);
+        self.tally.pins = self.tally.pins.union(new);
+    }
+
+    pub(super) fn classify(&self, text: &[u8]) -> Arc<Statement> {
+        self.shared.classifier.classify(text, true)
+    }
+
+    pub(super) fn note_copy(&mut self, class: &Statement, text: &[u8]) {
+        self.copy_bound |= may_copy(class, text);
+    }
+}
+
+pub(super) enum Next {
+    Took(usize),
+    Wants(Want),
+}
+
+fn is_copy_time_message(message: u8) -> bool {
+    matches!(message, tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL | tag::SYNC | tag::FLUSH | tag::TERMINATE)
+}
+
+/// Whether a server that was idle may be in a transaction after it, or the reverse.
+fn may_change_status(class: &Statement) -> bool {
+    class.transaction.is_some() || class.self_committing || matches!(class.kind, Kind::Opaque | Kind::Execute)
+}
+
+fn may_copy(class: &Statement, text: &[u8]) -> bool {
+    class.copy == Some(CopyKind::FromStdin) || (class.is_opaque() && contains_word_copy(text))
+}
+
+fn contains_word_copy(text: &[u8]) -> bool {
+    text.windows(4).any(|window| window.eq_ignore_ascii_case(b"copy"))
+}
+
+fn check_kind(header: Header) -> Result<(), Error> {
+    let limit = match header.tag {
+        tag::CLOSE | tag::DESCRIBE | tag::EXECUTE | tag::FLUSH | tag::SYNC | tag::TERMINATE | tag::COPY_DONE => SMALL_MAX,
+        tag::QUERY | tag::PARSE | tag::BIND | tag::FUNCTION_CALL | tag::COPY_DATA | tag::COPY_FAIL => usize::MAX,
+        other => return Err(Error::new(ErrorKind::Protocol, format!("invalid frontend message type {other}"))),
+    };
+    if header.len > limit {
+        return Err(Error::new(ErrorKind::Protocol, "invalid message length"));
+    }
+    Ok(())
+}
+
+/// How many bytes of a message must be there before it is looked at.
+fn enough_of(header: Header) -> Result<usize, Error> {
+    match header.tag {
+        tag::COPY_DATA => Ok(Header::LEN),
+        tag::PARSE if header.len > TEXT_MAX => Err(Error::new(
+            ErrorKind::TooLarge,
+            format!("a statement of {} bytes is too long to be prepared; the limit is {TEXT_MAX} bytes", header.len),
+        )
+        .with_hint("Send it as a simple query, or pass long values as parameters.")),
+        tag::QUERY | tag::PARSE if header.len <= TEXT_MAX => Ok(header.len),
+        _ => Ok(header.len.min(WHOLE_MAX)),
+    }
+}

@@ -1,0 +1,331 @@
+//! Floor 2. The server's bytes, header by header: whose reply is it, and what does it end?
+
+use std::time::Instant;
+
+use crate::error::{Error, Kind as ErrorKind};
+use crate::pg::TransactionStatus;
+use crate::wire::Header;
+use crate::wire::backend::{ParameterStatus, tag};
+use crate::wire::diagnostics::{Fields, Severity};
+
+use super::ledger::{Ask, Owed, Owner, Receipt};
+use super::route::Route;
+use super::undo::Undo;
+use super::{Engine, Release, Rest, Sink, Stall, Taken, Want, synth};
+
+/// ParameterStatus, CommandComplete and ReadyForQuery are read whole; nothing that Postgres sends in them is longer.
+const READ_MAX: usize = 64 * 1024;
+
+impl Engine {
+    /// Takes bytes of the server. The relay is the client's.
+    pub fn on_server(&mut self, input: &[u8], now: Instant) -> Result<Taken, Error> {
+        self.now = now;
+        let mut route = Route::new(input);
+        let mut at = 0;
+        loop {
+            let rest = input.get(at..).unwrap_or_default();
+            if self.rest_out.left > 0 {
+                let n = self.rest_out.left.min(rest.len());
+                if n == 0 {
+                    break;
+                }
+                self.rest_out.left -= n;
+                self.deliver(self.rest_out.to, at..at + n, &mut route);
+                at += n;
+                if self.rest_out.left == 0 {
+                    self.give_locals(&mut route);
+                }
+                continue;
+            }
+            let Some(header) = Header::peek(rest).map_err(|_| broken("a message of impossible length"))? else { break };
+            let here = header.len.min(rest.len());
+            if here < header.len && is_read_whole(header)? {
+                break;
+            }
+            let body = rest.get(Header::LEN..here).unwrap_or_default();
+            let sink = self.reply(header.tag, body, &mut route)?;
+            if sink == Sink::Capture {
+                self.note_kept(header.tag, header.len);
+            }
+            self.deliver(sink, at..at + here, &mut route);
+            self.rest_out = Rest { left: header.len - here, to: sink };
+            at += here;
+            if self.rest_out.left == 0 {
+                self.after(header.tag, &mut route);
+            }
+        }
+        Ok(Taken { consumed: at, relay: route.into_relay(), want: Want::Replies })
+    }
+
+    fn deliver(&mut self, sink: Sink, range: std::ops::Range<usize>, route: &mut Route<'_>) {
+        match sink {
+            Sink::Drop => {}
+            Sink::Client => route.verbatim(range, &mut self.client_out),
+            Sink::Capture => {
+                self.keep(route.input.get(range.clone()).unwrap_or_default());
+                route.verbatim(range, &mut self.client_out);
+            }
+        }
+    }
+
+    /// Settles accounts for one message and says where its bytes go.
+    fn reply(&mut self, message: u8, body: &[u8], route: &mut Route<'_>) -> Result<Sink, Error> {
+        match message {
+            // Rows first: they are most of what there is, and cost the ledger nothing.
+            tag::DATA_ROW => return self.row(),
+            tag::NOTICE_RESPONSE => return Ok(self.sink_of_notice()),
+            tag::NOTIFICATION_RESPONSE => return Ok(Sink::Client),
+            tag::PARAMETER_STATUS => return Ok(self.parameter_changed(body)),
+            _ => {}
+        }
+        let Some(server) = self.server.as_mut() else { return Ok(Sink::Drop) };
+        let receipt = server.ledger.receive(message).map_err(|desync| broken(&format!("message {:?} that nothing of ours asked for", char::from(desync.tag))))?;
+        match receipt {
+            Receipt::Part(owner) => {
+                if message == tag::READY_FOR_QUERY {
+                    self.ready(body)?;
+                }
+                self.completed(message, body, owner);
+                Ok(sink_of(owner))
+            }
+            Receipt::End(owed) => self.ended(message, body, owed),
+            Receipt::Failed { owner, own, skipped } => {
+                self.failed(own, skipped);
+                self.fail_fill();
+                if owner == Owner::Own {
+                    return Err(broken("it refused a clean-up of ours"));
+                }
+                self.passed_on(body);
+                route.settle(&mut self.client_out);
+                Ok(Sink::Client)
+            }
+            Receipt::Unasked => {
+                self.passed_on(body);
+                Ok(Sink::Client)
+            }
+        }
+    }
+
+    fn passed_on(&mut self, body: &[u8]) {
+        self.tally.errors += 1;
+        let severity = Fields::decode(body).ok().and_then(|fields| fields.severity());
+        self.fatal |= matches!(severity, Some(Severity::Fatal | Severity::Panic));
+    }
+
+    fn row(&mut self) -> Result<Sink, Error> {
+        match self.server.as_ref().map(|server| (server.ledger.head(), server.ledger.owner())) {
+            Some((Some(Ask::Execute | Ask::Query), Some(owner))) => Ok(sink_of(owner)),
+            _ => Err(broken("a row that nothing of ours asked for")),
+        }
+    }
+
+    /// A notice of a message that the client did not send is not the client's: it has seen it when it sent its own.
+    fn sink_of_notice(&mut self) -> Sink {
+        match self.server.as_ref().and_then(|server| server.ledger.owner()) {
+            Some(Owner::Inject | Owner::Own) => Sink::Drop,
+            Some(Owner::Capture) => {
+                // A later reader would have to be told as well.
+                self.fail_fill();
+                Sink::Client
+            }
+            Some(Owner::Client) | None => Sink::Client,
+        }
+    }
+
+    fn parameter_changed(&mut self, body: &[u8]) -> Sink {
+        let Some(server) = self.server.as_mut() else { return Sink::Drop };
+        let own = server.ledger.owner() == Some(Owner::Own);
+        if let Ok(status) = ParameterStatus::decode(body)
+            && let (Ok(name), Ok(value)) = (std::str::from_utf8(status.name), std::str::from_utf8(status.value))
+        {
+            server.parameters.set(name, value);
+            if !own {
+                std::sync::Arc::make_mut(&mut self.parameters).set(name, value);
+            }
+        }
+        if own { Sink::Drop } else { Sink::Client }
+    }
+
+    fn ended(&mut self, message: u8, body: &[u8], owed: Owed) -> Result<Sink, Error> {
+        if message == tag::READY_FOR_QUERY {
+            self.ready(body)?;
+            if owed.owner != Owner::Own {
+                self.tally.batches += 1;
+            }
+        } else {
+            self.completed(message, body, owed.owner);
+            self.accepted(owed.undo.as_deref());
+        }
+        Ok(sink_of(owed.owner))
+    }
+
+    /// A Parse by name has succeeded.
+    fn accepted(&self, undo: Option<&Undo>) {
+        if let Some(Undo::Named { name, written: Some(_), .. }) = undo
+            && let (Some(plan), Some(server)) = (self.session.statements.get(name), self.server.as_ref())
+        {
+            plan.accept(server.reader.set, self.shared.schema_generation());
+        }
+    }
+
+    /// CommandComplete ends a fill, and tells of statements that reach beyond their own transaction.
+    fn completed(&mut self, message: u8, body: &[u8], owner: Owner) {
+        if message != tag::COMMAND_COMPLETE {
+            return;
+        }
+        match body {
+            b"DISCARD ALL\0" => {
+                self.session.discard_all();
+                self.forget_statements();
+            }
+            b"DEALLOCATE ALL\0" => {
+                self.session.statements.clear();
+                self.forget_statements();
+            }
+            _ => {}
+        }
+        if owner == Owner::Capture {
+            self.complete_fill = true;
+        }
+    }
+
+    fn forget_statements(&mut self) {
+        if let Some(server) = self.server.as_mut() {
+            server.plans.clear();
+            server.unnamed = None;
+        }
+        self.session.materialised = self.shared.session_mode;
+    }
+
+    fn ready(&mut self, body: &[u8]) -> Result<(), Error> {
+        let status = match body {
+            [byte] => TransactionStatus::from_byte(*byte),
+            _ => None,
+        };
+        self.status = status.ok_or_else(|| broken("a ReadyForQuery with an unknown status"))?;
+        self.stall = match self.stall {
+            Stall::MaybeCopy(_) => Stall::None,
+            other => other,
+        };
+        Ok(())
+    }
+
+    /// The message has been delivered: local answers whose turn has come, and perhaps the end of a transaction.
+    fn after(&mut self, message: u8, route: &mut Route<'_>) {
+        if std::mem::take(&mut self.complete_fill) {
+            self.publish_fill();
+        }
+        self.give_locals(route);
+        let answered = self.server.as_ref().is_some_and(|server| server.ledger.is_empty());
+        if message == tag::READY_FOR_QUERY && answered {
+            self.settle_transaction();
+        }
+    }
+
+    fn give_locals(&mut self, route: &mut Route<'_>) {
+        let Some(server) = self.server.as_mut() else { return };
+        while let Some(local) = server.ledger.next_local() {
+            route.settle(&mut self.client_out);
+            synth::local(local, &mut self.client_out);
+        }
+    }
+
+    fn settle_transaction(&mut self) {
+        self.unsettled = false;
+        self.lower_fences();
+        let Some(server) = self.server.as_ref() else { return };
+        if self.status != TransactionStatus::Idle {
+            self.busy = false;
+            return;
+        }
+        if server.ledger.is_uncertain() {
+            self.send_marker();
+            return;
+        }
+        self.local_settings = false;
+        if std::mem::take(&mut self.busy) {
+            self.tally.transactions += 1;
+        }
+        if self.tidy_server() {
+            return;
+        }
+        self.offer_release();
+    }
+
+    /// Gives the server back if nothing ties the client to it.
+    pub(super) fn offer_release(&mut self) {
+        let Some(server) = self.server.as_ref() else { return };
+        let quiet = server.ledger.is_idle() && self.status == TransactionStatus::Idle && self.rest_in.left == 0 && !self.open_batch;
+        if quiet && self.session.pins.is_empty() {
+            self.release = Some(if server.spoiled { Release::Close } else { Release::Reuse });
+        }
+    }
+
+    /// Takes back what ran ahead of a message that was refused, and of those behind it that were skipped, newest first.
+    fn failed(&mut self, own: Option<Box<Undo>>, skipped: Vec<Undo>) {
+        for undo in skipped {
+            self.take_back(undo, false);
+        }
+        if let Some(undo) = own {
+            self.take_back(*undo, true);
+        }
+    }
+
+    /// `refused`: the message itself failed, rather than being skipped.
+    fn take_back(&mut self, undo: Undo, refused: bool) {
+        let Some(server) = self.server.as_mut() else { return };
+        match undo {
+            Undo::Named { name, previous, written } => {
+                match previous {
+                    Some(plan) => {
+                        self.session.statements.insert(&name, plan);
+                    }
+                    None => {
+                        self.session.statements.remove(&name);
+                    }
+                }
+                if let Some(id) = written {
+                    server.plans.remove(id);
+                }
+            }
+            Undo::Injected(id) => server.plans.remove(id),
+            Undo::Evicted { id, name } => server.plans.restore(id, name, u64::MAX),
+            Undo::Closed { name, plan } => {
+                self.session.statements.insert(&name, plan);
+            }
+            // Postgres drops the unnamed statement before it looks at the new one.
+            Undo::Unnamed { .. } if refused => {
+                self.session.statements.unnamed = None;
+                server.unnamed = None;
+            }
+            Undo::Unnamed { client, server: held } => {
+                self.session.statements.unnamed = client;
+                server.unnamed = held;
+            }
+            Undo::UnnamedInjected { .. } if refused => server.unnamed = None,
+            Undo::UnnamedInjected { server: held } => server.unnamed = held,
+        }
+    }
+}
+
+fn sink_of(owner: Owner) -> Sink {
+    match owner {
+        Owner::Client => Sink::Client,
+        Owner::Capture => Sink::Capture,
+        Owner::Inject | Owner::Own => Sink::Drop,
+    }
+}
+
+fn is_read_whole(header: Header) -> Result<bool, Error> {
+    match header.tag {
+        tag::READY_FOR_QUERY | tag::COMMAND_COMPLETE | tag::PARAMETER_STATUS if header.len > READ_MAX => {
+            Err(broken("a status message of impossible length"))
+        }
+        tag::READY_FOR_QUERY | tag::COMMAND_COMPLETE | tag::PARAMETER_STATUS => Ok(true),
+        _ => Ok(false),
+    }
+}
+
+fn broken(what: &str) -> Error {
+    Error::new(ErrorKind::ServerLost, format!("the connection to Postgres is unusable: it sent {what}"))
+}

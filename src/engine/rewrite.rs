@@ -1,0 +1,411 @@
+//! Floor 2. Client's names become plans: what is sent instead of, and in front of, the client's own messages.
+//!
+//! Postgres is the judge of every error. A name that the client does not have is passed on as it is, since the server
+//! does not have it either; a name that the client has twice is really prepared twice, so that the second is refused in
+//! Postgres's own words. What is sent ahead of the outcome is noted as [`Undo`].
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::pg::TransactionStatus;
+use crate::plan::Plan;
+use crate::session::{Pin, Unnamed, UnnamedId};
+use crate::wire::{Frame, Header, Oids};
+use crate::wire::frontend::{self, Bind, Close, Describe, Parse, Target, tag};
+
+use super::intake::{Message, TEXT_MAX};
+use super::ledger::{Ask, Local, Owner};
+use super::route::Route;
+use super::undo::Undo;
+use super::{Engine, Server};
+
+impl Engine {
+    pub(super) fn parse(&mut self, message: &Message<'_>, behind: &[u8], route: &mut Route<'_>) {
+        let Ok(parse) = Parse::decode(message.body) else {
+            return self.send(Ask::Parse, message, route);
+        };
+        if parse.name.is_empty() {
+            return self.parse_unnamed(&parse, message, route);
+        }
+        if !self.session.materialised && self.session.statements.get(parse.name).is_some() {
+            return self.parse_again(&parse, message, route);
+        }
+        if self.local_settings {
+            self.pin(Pin::ParseSettings);
+        }
+        let class = self.classify(parse.text);
+        let plan = self.shared.plans.intern(parse.text, parse.types.as_bytes(), self.session.epoch, &class);
+        let previous = self.session.statements.insert(parse.name, Arc::clone(&plan));
+        let name: Box<[u8]> = parse.name.into();
+        if self.session.materialised {
+            return self.send_undoable(Ask::Parse, Undo::Named { name, previous, written: None }, message, route);
+        }
+        let known = self.server.as_mut().is_some_and(|server| server.plans.touch(plan.id()));
+        if known && self.may_elide(&plan, behind) {
+            self.tally.plan_hits += 1;
+            let undo = Undo::Named { name, previous, written: None };
+            return self.local(Local::ParseComplete, Some(undo), route);
+        }
+        self.tally.plan_misses += 1;
+        self.make_room(&plan, known, route);
+        self.write_parse(&plan, Owner::Client, Undo::Named { name, previous, written: Some(plan.id()) }, route);
+    }
+
+    fn parse_unnamed(&mut self, parse: &Parse<'_>, message: &Message<'_>, route: &mut Route<'_>) {
+        let class = self.classify(parse.text);
+        let id = UnnamedId(self.shared.next_epoch());
+        let whole = route.input.get(message.range.clone()).unwrap_or_default().to_vec();
+        let previous = self.session.statements.unnamed.replace(Box::new(Unnamed { id, message: whole, class }));
+        let Some(server) = self.server.as_mut() else { return };
+        let undo = Undo::Unnamed { client: previous, server: server.unnamed.replace(id) };
+        server.ledger.push(Ask::Parse, Owner::Client, Some(Box::new(undo)));
+        self.tally.prepared += 1;
+        route.verbatim(message.range.clone(), &mut self.server_out);
+    }
+
+    /// The name is taken: let Postgres say so. It must have the name for that, and lose it again afterwards.
+    fn parse_again(&mut self, parse: &Parse<'_>, message: &Message<'_>, route: &mut Route<'_>) {
+        route.settle(&mut self.server_out);
+        let Some(server) = self.server.as_mut() else { return };
+        Parse { name: parse.name, text: b"", types: Oids::default() }.encode(&mut self.server_out);
+        server.ledger.push(Ask::Parse, Owner::Inject, None);
+        server.litter.push(parse.name.into());
+        self.send(Ask::Parse, message, route);
+    }
+
+    /// Parse may be answered here only when Postgres would have accepted it for certain: outside a transaction, with the
+    /// text parsed on this server since the last change of the schema, and with a Bind behind it that would tell.
+    fn may_elide(&self, plan: &Plan, behind: &[u8]) -> bool {
+        let Some(server) = self.server.as_ref() else { return false };
+        self.status == TransactionStatus::Idle
+            && !self.unsettled
+            && server.plans.generation(plan.id()) == Some(self.shared.schema_generation())
+            && bind_follows(behind)
+    }
+
+    /// All servers are busy, and the client only wants to prepare what Postgres has accepted before, under the same startup
+    /// parameters and schema: it need not wait. (A driver that prepares while its other connections hold every server in
+    /// open transactions would wait for itself.) Gives the length of what was answered.
+    pub fn prepare_without_server(&mut self, input: &[u8], set: u32) -> Option<usize> {
+        let (frame, rest) = Frame::split(input, TEXT_MAX).ok()??;
+        let (sync, behind) = Frame::split(rest, TEXT_MAX).ok()??;
+        let quiet = self.server.is_none() && !self.refused && self.rest_in.left == 0 && !self.session.materialised;
+        if !quiet || frame.tag != tag::PARSE || sync.tag != tag::SYNC {
+            return None;
+        }
+        let parse = Parse::decode(frame.body).ok()?;
+        if parse.name.is_empty() || self.session.epoch != 0 || self.session.statements.get(parse.name).is_some() {
+            return None;
+        }
+        let class = self.classify(parse.text);
+        let plan = self.shared.plans.intern(parse.text, parse.types.as_bytes(), 0, &class);
+        if !plan.is_accepted(set, self.shared.schema_generation()) {
+            return None;
+        }
+        self.session.statements.insert(parse.name, plan);
+        super::synth::local(Local::ParseComplete, &mut self.client_out);
+        super::synth::ready_for_query(TransactionStatus::Idle, &mut self.client_out);
+        self.tally.batches += 1;
+        self.tally.local += 1;
+        self.tally.plan_hits += 1;
+        Some(input.len() - behind.len())
+    }
+
+    pub(super) fn bind(&mut self, message: &Message<'_>, route: &mut Route<'_>) {
+        let Ok(bind) = Bind::decode(message.body) else {
+            return self.send(Ask::Bind, message, route);
+        };
+        if bind.statement.is_empty() {
+            self.provide_unnamed(route);
+            if let Some(class) = self.session.statements.unnamed.as_ref().map(|unnamed| Arc::clone(&unnamed.class)) {
+                self.note(&class);
+                self.note_copy_of_unnamed();
+            }
+            return self.send(Ask::Bind, message, route);
+        }
+        let Some(plan) = self.session.statements.get(bind.statement).cloned() else {
+            self.note_unknown();
+            return self.send(Ask::Bind, message, route);
+        };
+        self.note(&plan.class);
+        self.note_copy(&plan.class, plan.text());
+        if self.session.materialised {
+            return self.send(Ask::Bind, message, route);
+        }
+        self.provide(&plan, route);
+        route.settle(&mut self.server_out);
+        let left = message.body.len();
+        rename_bind(&bind, plan.name(), message, left, &mut self.server_out);
+        if let Some(server) = self.server.as_mut() {
+            server.ledger.push(Ask::Bind, Owner::Client, None);
+        }
+    }
+
+    pub(super) fn describe(&mut self, message: &Message<'_>, route: &mut Route<'_>) {
+        match Describe::decode(message.body) {
+            Ok(Describe { target: Target::Statement, name: b"" }) => self.provide_unnamed(route),
+            Ok(Describe { target: Target::Statement, name }) => {
+                if let Some(plan) = self.virtual_plan(name) {
+                    self.provide(&plan, route);
+                    route.settle(&mut self.server_out);
+                    Describe { target: Target::Statement, name: plan.name() }.encode(&mut self.server_out);
+                    if let Some(server) = self.server.as_mut() {
+                        server.ledger.push(Ask::Describe, Owner::Client, None);
+                    }
+                    return;
+                }
+            }
+            Ok(Describe { target: Target::Portal, .. }) | Err(_) => {}
+        }
+        let owner = self.reading_owner();
+        if let Some(server) = self.server.as_mut() {
+            server.ledger.push(Ask::Describe, owner, None);
+        }
+        route.verbatim(message.range.clone(), &mut self.server_out);
+    }
+
+    pub(super) fn close(&mut self, message: &Message<'_>, route: &mut Route<'_>) {
+        let name = match Close::decode(message.body) {
+            Ok(Close { target: Target::Statement, name }) => name,
+            Ok(_) | Err(_) => return self.send(Ask::Close, message, route),
+        };
+        let undo = if name.is_empty() {
+            self.session.statements.unnamed.take().map(|unnamed| Undo::Unnamed {
+                server: self.server.as_ref().and_then(|server| server.unnamed),
+                client: Some(unnamed),
+            })
+        } else {
+            self.session.statements.remove(name).map(|plan| Undo::Closed { name: name.into(), plan })
+        };
+        if self.session.materialised && !name.is_empty() {
+            if let Some(server) = self.server.as_mut() {
+                server.ledger.push(Ask::Close, Owner::Client, undo.map(Box::new));
+            }
+            return route.verbatim(message.range.clone(), &mut self.server_out);
+        }
+        self.local(Local::CloseComplete, undo, route);
+    }
+
+    /// Close while no server is held. False when it is malformed: Postgres will say so.
+    pub(super) fn close_locally(&mut self, body: &[u8]) -> bool {
+        let Ok(close) = Close::decode(body) else { return false };
+        if close.target == Target::Statement {
+            if close.name.is_empty() {
+                self.session.statements.unnamed = None;
+            } else {
+                self.session.statements.remove(close.name);
+            }
+        }
+        super::synth::close_complete(&mut self.client_out);
+        true
+    }
+
+    fn send_undoable(&mut self, ask: Ask, undo: Undo, message: &Message<'_>, route: &mut Route<'_>) {
+        if let Some(server) = self.server.as_mut() {
+            server.ledger.push(ask, Owner::Client, Some(Box::new(undo)));
+        }
+        route.verbatim(message.range.clone(), &mut self.server_out);
+    }
+
+    /// The plan behind a name that exists on no server.
+    fn virtual_plan(&self, name: &[u8]) -> Option<Arc<Plan>> {
+        if self.session.materialised { None } else { self.session.statements.get(name).cloned() }
+    }
+
+    /// An answer of our own, in its turn.
+    fn local(&mut self, local: Local, undo: Option<Undo>, route: &mut Route<'_>) {
+        route.settle(&mut self.server_out);
+        let Some(server) = self.server.as_mut() else { return };
+        if server.ledger.is_empty() {
+            super::synth::local(local, &mut self.client_out);
+        } else {
+            server.ledger.push(Ask::Local(local), Owner::Client, undo.map(Box::new));
+        }
+    }
+
+    /// Sees to it that the server has the plan.
+    fn provide(&mut self, plan: &Plan, route: &mut Route<'_>) {
+        if self.server.as_mut().is_some_and(|server| server.plans.touch(plan.id())) {
+            self.tally.plan_hits += 1;
+            return;
+        }
+        self.tally.plan_misses += 1;
+        self.make_room(plan, false, route);
+        self.write_parse(plan, Owner::Inject, Undo::Injected(plan.id()), route);
+    }
+
+    /// Closes what has to go before the plan is parsed: the plan itself if the server has it, the least used if it is full.
+    fn make_room(&mut self, plan: &Plan, known: bool, route: &mut Route<'_>) {
+        route.settle(&mut self.server_out);
+        let Some(server) = self.server.as_mut() else { return };
+        if known {
+            inject_close(server, plan.name(), None, &mut self.server_out);
+        }
+        let generation = self.shared.schema_generation();
+        if let Some((id, name)) = server.plans.insert(plan, generation).evict {
+            self.tally.plan_evictions += 1;
+            let undo = Undo::Evicted { id, name: name.clone() };
+            inject_close(server, &name, Some(undo), &mut self.server_out);
+        }
+    }
+
+    fn write_parse(&mut self, plan: &Plan, owner: Owner, undo: Undo, route: &mut Route<'_>) {
+        route.settle(&mut self.server_out);
+        encode_parse(plan.name(), plan, &mut self.server_out);
+        self.tally.prepared += 1;
+        if let Some(server) = self.server.as_mut() {
+            server.ledger.push(Ask::Parse, owner, Some(Box::new(undo)));
+        }
+    }
+
+    /// The server's unnamed statement becomes the client's, or none if the client has none.
+    fn provide_unnamed(&mut self, route: &mut Route<'_>) {
+        let Some(server) = self.server.as_mut() else { return };
+        let wanted = self.session.statements.unnamed.as_ref();
+        if server.unnamed == wanted.map(|unnamed| unnamed.id) {
+            return;
+        }
+        route.settle(&mut self.server_out);
+        let undo = Undo::UnnamedInjected { server: server.unnamed };
+        server.unnamed = wanted.map(|unnamed| unnamed.id);
+        match wanted {
+            Some(unnamed) => {
+                self.server_out.extend_from_slice(&unnamed.message);
+                server.ledger.push(Ask::Parse, Owner::Inject, Some(Box::new(undo)));
+                self.tally.prepared += 1;
+            }
+            None => inject_close(server, b"", Some(undo), &mut self.server_out),
+        }
+    }
+
+    /// A simple Query destroys the unnamed statement on both sides.
+    pub(super) fn drop_unnamed(&mut self) -> Option<Box<Undo>> {
+        let client = self.session.statements.unnamed.take();
+        let server = self.server.as_mut().and_then(|server| server.unnamed.take());
+        (client.is_some() || server.is_some()).then(|| Box::new(Undo::Unnamed { client, server }))
+    }
+
+    /// SQL PREPARE, EXECUTE and DEALLOCATE see protocol-level statements too: from here on the client's statements exist
+    /// on its server under their own names, and the client keeps that server.
+    pub(super) fn materialise(&mut self, route: &mut Route<'_>) {
+        if self.session.materialised {
+            // What the names stand for afterwards is the server's to know.
+            return self.session.statements.clear_named();
+        }
+        if self.status == TransactionStatus::Failed {
+            return;
+        }
+        self.session.materialised = true;
+        self.pin(Pin::SqlPrepare);
+        if self.session.statements.is_empty() {
+            return;
+        }
+        route.settle(&mut self.server_out);
+        let Some(server) = self.server.as_mut() else { return };
+        for (name, plan) in self.session.statements.iter() {
+            encode_parse(name, plan, &mut self.server_out);
+            server.ledger.push(Ask::Parse, Owner::Inject, None);
+        }
+        frontend::sync(&mut self.server_out);
+        server.ledger.push(Ask::Sync, Owner::Own, None);
+        self.session.statements.clear_named();
+    }
+
+    /// After a failed COPY: a group of our own whose answer cannot be taken for one of the client's.
+    pub(super) fn send_marker(&mut self) {
+        let Some(server) = self.server.as_mut() else { return };
+        Close { target: Target::Statement, name: b"" }.encode(&mut self.server_out);
+        frontend::sync(&mut self.server_out);
+        server.unnamed = None;
+        server.ledger.mark();
+    }
+
+    /// Between transactions: statements that only served to provoke an error go, and what a session left behind.
+    /// False when there was nothing to do.
+    pub(super) fn tidy_server(&mut self) -> bool {
+        let Some(server) = self.server.as_mut() else { return false };
+        if std::mem::take(&mut server.dirty) {
+            frontend::Query { text: b"DISCARD ALL" }.encode(&mut self.server_out);
+            server.ledger.push(Ask::Query, Owner::Own, None);
+            server.plans.clear();
+            server.unnamed = None;
+            server.litter.clear();
+            return true;
+        }
+        if server.litter.is_empty() {
+            return false;
+        }
+        for name in std::mem::take(&mut server.litter) {
+            Close { target: Target::Statement, name: &name }.encode(&mut self.server_out);
+            server.ledger.push(Ask::Close, Owner::Own, None);
+        }
+        frontend::sync(&mut self.server_out);
+        server.ledger.push(Ask::Sync, Owner::Own, None);
+        true
+    }
+
+    pub(super) fn pin(&mut self, pin: Pin) {
+        if self.session.pins.add(pin) {
+            self.tally.pins.add(pin);
+        }
+    }
+
+    fn note_copy_of_unnamed(&mut self) {
+        let Some(unnamed) = self.session.statements.unnamed.as_ref() else { return };
+        let class = Arc::clone(&unnamed.class);
+        if class.copy.is_none() && !class.is_opaque() {
+            return;
+        }
+        let body = unnamed.message.get(Header::LEN..).unwrap_or_default().to_vec();
+        if let Ok(parse) = Parse::decode(&body) {
+            self.note_copy(&class, parse.text);
+        }
+    }
+
+    /// A statement that only the server knows: nothing is known of it.
+    fn note_unknown(&mut self) {
+        if self.session.materialised {
+            self.unsettled = true;
+            self.note_unknown_for_cache();
+            self.copy_bound = true;
+        }
+    }
+}
+
+fn encode_parse(name: &[u8], plan: &Plan, out: &mut Vec<u8>) {
+    Parse { name, text: plan.text(), types: Oids::from_bytes(plan.types()).unwrap_or_default() }.encode(out);
+}
+
+fn inject_close(server: &mut Server, name: &[u8], undo: Option<Undo>, out: &mut Vec<u8>) {
+    Close { target: Target::Statement, name }.encode(out);
+    server.ledger.push(Ask::Close, Owner::Inject, undo.map(Box::new));
+}
+
+/// The Bind with another statement name. Only the head is written: of a long Bind the rest follows as it comes.
+fn rename_bind(bind: &Bind<'_>, name: &[u8], message: &Message<'_>, have: usize, out: &mut Vec<u8>) {
+    let whole = message.whole_len - Header::LEN;
+    let len = whole - bind.statement.len() + name.len() + 4;
+    out.push(tag::BIND);
+    out.extend_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
+    out.extend_from_slice(bind.portal);
+    out.push(0);
+    out.extend_from_slice(name);
+    out.push(0);
+    let head = bind.portal.len() + bind.statement.len() + 2;
+    let tail: Range<usize> = head..have;
+    out.extend_from_slice(message.body.get(tail).unwrap_or_default());
+}
+
+/// Whether a Bind stands between here and the end of the batch, as far as it has arrived.
+fn bind_follows(mut input: &[u8]) -> bool {
+    while let Ok(Some(header)) = Header::peek(input) {
+        match header.tag {
+            tag::BIND => return true,
+            tag::SYNC | tag::QUERY => return false,
+            _ => {}
+        }
+        let Some(rest) = input.get(header.len..) else { return false };
+        input = rest;
+    }
+    false
+}

@@ -1,0 +1,95 @@
+//! Floor 2. What is known of one server connection; it moves with the connection from client to client.
+
+use std::sync::Arc;
+
+use crate::pg::BackendKey;
+use crate::plan::ServerPlans;
+use crate::session::UnnamedId;
+
+use super::ledger::Ledger;
+use super::shared::Reader;
+
+/// The protocol-level state of a server connection.
+pub struct Server {
+    /// Needed to cancel its query.
+    pub key: Option<BackendKey>,
+    /// What ParameterStatus has said last, in the order of first appearance.
+    pub parameters: Parameters,
+    /// With which settings it reads.
+    pub reader: Arc<Reader>,
+    /// Statements that pgdial prepared on it.
+    pub plans: ServerPlans,
+    /// Whose unnamed statement it holds.
+    pub unnamed: Option<UnnamedId>,
+    /// Replies owed.
+    pub ledger: Ledger,
+    /// Session state was left behind: DISCARD ALL before anybody else gets it.
+    pub dirty: bool,
+    /// Something ran that DISCARD ALL does not undo: nobody else gets it.
+    pub spoiled: bool,
+    /// Statements under a client's own name that were needed to make Postgres refuse that name.
+    pub(super) litter: Vec<Box<[u8]>>,
+}
+
+impl Server {
+    /// A connection that has just logged in.
+    pub fn new(key: Option<BackendKey>, parameters: Parameters, reader: Arc<Reader>, plans_limit: usize) -> Self {
+        Self {
+            key,
+            parameters,
+            reader,
+            plans: ServerPlans::new(plans_limit),
+            unnamed: None,
+            ledger: Ledger::default(),
+            dirty: false,
+            spoiled: false,
+            litter: Vec::new(),
+        }
+    }
+}
+
+/// Name-value pairs of ParameterStatus. A dozen: a list is faster than a map, and keeps Postgres's order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parameters(Vec<(Box<str>, Box<str>)>);
+
+impl Parameters {
+    /// Sets one; true when its value is new.
+    pub fn set(&mut self, name: &str, value: &str) -> bool {
+        match self.0.iter_mut().find(|(known, _)| &**known == name) {
+            Some((_, known)) if &**known == value => false,
+            Some((_, known)) => {
+                *known = value.into();
+                true
+            }
+            None => {
+                self.0.push((name.into(), value.into()));
+                true
+            }
+        }
+    }
+
+    /// The value of one.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| &**known == name).map(|(_, value)| &**value)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    /// Those of `other` that differ from ours.
+    pub fn changed_in<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        other.iter().filter(|(name, value)| self.get(name) != Some(value))
+    }
+}
+
+impl FromIterator<(Box<str>, Box<str>)> for Parameters {
+    fn from_iter<I: IntoIterator<Item = (Box<str>, Box<str>)>>(pairs: I) -> Self {
+        let mut parameters = Self::default();
+        for (name, value) in pairs {
+            parameters.set(&name, &value);
+        }
+        parameters
+    }
+}

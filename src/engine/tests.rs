@@ -1,0 +1,1 @@
+//! Floor 2. Engines against scripted servers.

@@ -1,1 +1,0 @@
-//! Floor 0. Every metric's name, once.

@@ -1,0 +1,77 @@
+//! Floor 3. A connection to Postgres as the pool keeps it: the socket, and what is known of the session on it.
+
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::engine::Server;
+use crate::net::{Idle, Stream};
+use crate::wire::backend::tag;
+use crate::wire::{Header, frontend};
+
+use super::pool::PooledConn;
+
+/// One server connection.
+pub struct ServerConn {
+    /// The socket.
+    pub stream: Stream,
+    /// What is known of the session; with the engine while the connection is leased.
+    pub state: Option<Box<Server>>,
+}
+
+impl ServerConn {
+    /// Sends Sync and waits for ReadyForQuery 'I'.
+    async fn answers(&mut self) -> bool {
+        let mut message = Vec::with_capacity(Header::LEN);
+        frontend::sync(&mut message);
+        if self.stream.write_all(&message).await.is_err() || self.stream.flush().await.is_err() {
+            return false;
+        }
+        let mut buf = Vec::with_capacity(256);
+        loop {
+            match Header::peek(&buf) {
+                Ok(Some(header)) if buf.len() >= header.len => {
+                    let body = buf.get(Header::LEN..header.len).unwrap_or_default();
+                    match header.tag {
+                        tag::READY_FOR_QUERY => return body == b"I" && buf.len() == header.len,
+                        // Whoever gets it next is told of changed parameters by its own login; a notice is for nobody.
+                        tag::NOTICE_RESPONSE => drop(buf.drain(..header.len)),
+                        _ => return false,
+                    }
+                }
+                Ok(Some(header)) if header.len > PROBE_MAX => return false,
+                Ok(_) => match self.stream.read_buf(&mut buf).await {
+                    Ok(n) if n > 0 => {}
+                    Ok(_) | Err(_) => return false,
+                },
+                Err(_) => return false,
+            }
+        }
+    }
+}
+
+impl PooledConn for Box<ServerConn> {
+    fn is_usable(&mut self) -> bool {
+        let clean = self.state.as_ref().is_some_and(|state| state.ledger.is_idle() && !state.spoiled);
+        clean && self.stream.idle() == Idle::Quiet
+    }
+
+    async fn probe(&mut self) -> bool {
+        tokio::time::timeout(PROBE_LIMIT, self.answers()).await.unwrap_or(false)
+    }
+
+    fn close(mut self) {
+        let mut message = Vec::with_capacity(Header::LEN);
+        frontend::terminate(&mut message);
+        let mut cx = Context::from_waker(Waker::noop());
+        // Best effort: a server that does not take five bytes at once finds out by the closed socket.
+        if let Poll::Ready(Ok(_)) = std::pin::Pin::new(&mut self.stream).poll_write(&mut cx, &message) {
+            let _ = std::pin::Pin::new(&mut self.stream).poll_flush(&mut cx);
+        }
+    }
+}
+
+/// Nothing that a server says on its own is longer.
+const PROBE_MAX: usize = 64 * 1024;
+const PROBE_LIMIT: Duration = Duration::from_secs(5);

@@ -1,0 +1,182 @@
+//! Floor 3. Makes the connections of one pool, and remembers what Postgres said at login for clients that come later.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+
+use crate::config::Secret;
+use crate::engine::{Parameters, Reader, Server};
+use crate::error::{Error, Kind, Result};
+use crate::pool::SetId;
+use crate::query::parse_search_path;
+
+use super::conn::ServerConn;
+use super::dial::{Dialed, Login, Target, dial};
+use super::pool::Connector;
+
+/// Startup parameters of a client, in the order it sent them; `user`, `database` and protocol options left out.
+pub type Startup = Vec<(Box<str>, Box<str>)>;
+
+/// Everything needed to log in as one user to one database.
+pub struct Dialer {
+    target: Target,
+    account: Account,
+    plans_per_server: usize,
+    /// Settings are only read where a key needs them.
+    read_settings: bool,
+    next: AtomicU64,
+    sets: Mutex<Sets>,
+}
+
+/// As whom a pool logs in, and where.
+#[derive(Clone)]
+pub struct Account {
+    /// The role.
+    pub user: Box<str>,
+    /// None = there is none to show.
+    pub password: Option<Secret<String>>,
+    /// The database on the server.
+    pub database: Box<str>,
+}
+
+#[derive(Default)]
+struct Sets {
+    by_startup: HashMap<Startup, SetId, foldhash::fast::RandomState>,
+    by_id: HashMap<SetId, Arc<Set>, foldhash::fast::RandomState>,
+    last: u32,
+}
+
+/// One set of startup parameters, and what servers with it report.
+pub struct Set {
+    /// Which one.
+    pub id: SetId,
+    login: Login,
+    known: Mutex<Option<Known>>,
+}
+
+/// What a login brought to light.
+#[derive(Clone)]
+pub struct Known {
+    /// ParameterStatus.
+    pub parameters: Arc<Parameters>,
+    /// How statements are read.
+    pub reader: Arc<Reader>,
+}
+
+impl Set {
+    /// What is known, once a server has been dialled.
+    pub fn known(&self) -> Option<Known> {
+        self.known.lock().clone()
+    }
+}
+
+impl Dialer {
+    /// For one user of one database.
+    pub fn new(target: Target, account: Account, plans_per_server: usize, read_settings: bool) -> Self {
+        let dialer = Self { target, account, plans_per_server, read_settings, next: AtomicU64::new(1), sets: Mutex::default() };
+        // Servers kept warm before anybody has come are for clients that send nothing of their own.
+        dialer.sets.lock().add(SetId::default(), Startup::new(), &dialer.account);
+        dialer
+    }
+
+    /// Where it dials.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The set with these startup parameters. It is forgotten some time after its last client has gone.
+    pub fn set(&self, startup: Startup) -> Result<Arc<Set>> {
+        let mut sets = self.sets.lock();
+        if let Some(set) = sets.by_startup.get(&startup).and_then(|id| sets.by_id.get(id)) {
+            return Ok(Arc::clone(set));
+        }
+        sets.sweep();
+        if sets.by_id.len() >= MAX_SETS {
+            return Err(Error::new(Kind::Limit, "too many different sets of startup parameters are in use")
+                .with_hint("Let clients share application_name and options."));
+        }
+        sets.last += 1;
+        let id = SetId(sets.last);
+        Ok(sets.add(id, startup, &self.account))
+    }
+
+    fn by_id(&self, id: SetId) -> Option<Arc<Set>> {
+        self.sets.lock().by_id.get(&id).cloned()
+    }
+
+    /// Reads what Postgres does not report: under which settings this session reads.
+    async fn reader(&self, dialed: &mut Dialed, set: &Set) -> Result<Arc<Reader>> {
+        if !self.read_settings {
+            return Ok(Arc::new(Reader {
+                id: 0,
+                set: set.id.0,
+                role: self.account.user.clone(),
+                search_path: Vec::new(),
+                settings: Box::default(),
+                read_committed: false,
+            }));
+        }
+        let rows = dialed.query(SETTINGS).await?;
+        let [role, search_path, isolation, settings] = rows.into_iter().next().and_then(|row| row.try_into().ok()).unwrap_or_default();
+        let search_path = parse_search_path(&search_path.unwrap_or_default());
+        let known = search_path.is_some();
+        let settings = settings.unwrap_or_default().into_bytes().into_boxed_slice();
+        if let Some(known) = set.known().filter(|known| known.reader.settings == settings) {
+            return Ok(known.reader);
+        }
+        Ok(Arc::new(Reader {
+            id: self.next.fetch_add(1, Relaxed),
+            set: set.id.0,
+            role: role.unwrap_or_default().into(),
+            search_path: search_path.unwrap_or_default(),
+            settings,
+            read_committed: known && isolation.as_deref() == Some("read committed"),
+        }))
+    }
+}
+
+impl Connector for Dialer {
+    type Conn = Box<ServerConn>;
+
+    async fn connect(&self, id: SetId) -> Result<Self::Conn> {
+        let Some(set) = self.by_id(id) else {
+            return Err(Error::new(Kind::Internal, "the client that needed this connection has gone"));
+        };
+        let mut dialed = dial(&self.target, &set.login).await?;
+        let reader = self.reader(&mut dialed, &set).await?;
+        let parameters: Parameters = dialed.parameters.iter().cloned().collect();
+        *set.known.lock() = Some(Known { parameters: Arc::new(parameters.clone()), reader: Arc::clone(&reader) });
+        let state = Server::new(dialed.key, parameters, reader, self.plans_per_server);
+        Ok(Box::new(ServerConn { stream: dialed.stream, state: Some(Box::new(state)) }))
+    }
+}
+
+impl Sets {
+    fn add(&mut self, id: SetId, startup: Startup, account: &Account) -> Arc<Set> {
+        let login = Login::new(&account.user, account.password.clone(), &account.database, startup.clone());
+        let set = Arc::new(Set { id, login, known: Mutex::new(None) });
+        self.by_startup.insert(startup, id);
+        self.by_id.insert(id, Arc::clone(&set));
+        set
+    }
+
+    /// Sets that no client uses. Their idle servers end by their own limits.
+    fn sweep(&mut self) {
+        if self.by_id.len() < MAX_SETS / 2 {
+            return;
+        }
+        self.by_id.retain(|id, set| *id == SetId::default() || Arc::strong_count(set) > 1);
+        let by_id = &self.by_id;
+        self.by_startup.retain(|_, id| by_id.contains_key(id));
+    }
+}
+
+/// Everything that a session can have set, and a role may have been given. application_name changes no result.
+const SETTINGS: &str = "SELECT current_user::text, pg_catalog.current_setting('search_path'), \
+    pg_catalog.current_setting('default_transaction_isolation'), \
+    (SELECT pg_catalog.string_agg(name || '=' || setting, E'\\n' ORDER BY name) FROM pg_catalog.pg_settings \
+     WHERE context IN ('user', 'superuser') AND name <> 'application_name')";
+
+const MAX_SETS: usize = 4096;

@@ -1,0 +1,50 @@
+//! Floor 1. Pins and statements.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::plan::Plans;
+use crate::query::{Effects, Statement};
+
+#[test]
+fn labels_are_distinct_and_numbers_follow_the_list() {
+    for (at, pin) in Pin::ALL.into_iter().enumerate() {
+        assert_eq!(pin as usize, at);
+        assert_eq!(Pin::ALL.iter().filter(|other| other.as_str() == pin.as_str()).count(), 1);
+    }
+}
+
+#[test]
+fn discard_all_keeps_what_it_cannot_undo() {
+    let mut session = Session::default();
+    for pin in Pin::ALL {
+        assert!(session.pins.add(pin));
+        assert!(!session.pins.add(pin));
+    }
+    session.epoch = 4;
+    session.discard_all();
+    let left: Vec<_> = session.pins.iter().collect();
+    assert_eq!(left, [Pin::SessionMode, Pin::Backend]);
+    assert_eq!(session.epoch, 0);
+}
+
+#[test]
+fn effects_become_pins() {
+    assert!(Pins::of(Effects::default()).is_empty());
+    let pins = Pins::of(Effects::TEMP | Effects::SETSEED);
+    assert_eq!(pins.iter().collect::<Vec<_>>(), [Pin::TempTable, Pin::Backend]);
+    assert!(!pins.undone_by_discard_all());
+}
+
+#[test]
+fn names_belong_to_the_client() {
+    let plans = Plans::new("p");
+    let class = Arc::new(Statement::opaque());
+    let plan = plans.intern(b"select 1", b"", 0, &class);
+    let mut statements = Statements::default();
+    assert!(statements.insert(b"s1", Arc::clone(&plan)).is_none());
+    assert!(statements.get(b"s2").is_none());
+    assert_eq!(statements.iter().count(), 1);
+    assert!(statements.remove(b"s1").is_some());
+    assert!(statements.is_empty());
+}
