@@ -174,8 +174,9 @@ async fn ask(
     link: impl Future<Output = Result<(), tokio_postgres::Error>>,
     pids: &[i32],
 ) -> Result<Vec<i32>, tokio_postgres::Error> {
+    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[&pids];
     tokio::select! {
-        rows = client.query(ALIVE, &[&pids]) => Ok(rows?.iter().map(|row| row.get(0)).collect()),
+        rows = client.query(ALIVE, parameters) => Ok(rows?.iter().map(|row| row.get(0)).collect()),
         ended = link => ended.map(|()| pids.to_vec()),
     }
 }

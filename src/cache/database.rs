@@ -166,6 +166,11 @@ impl Database {
         self.0.suspended.fetch_and(!(why as u8), SeqCst);
     }
 
+    /// Whether this is among the reasons for which nothing is answered from memory.
+    pub fn is_suspended(&self, why: Suspension) -> bool {
+        self.0.suspended.load(SeqCst) & why as u8 != 0
+    }
+
     /// Why nothing is answered from memory, if so.
     pub fn suspension(&self) -> Option<NoCache> {
         Suspension::first(self.0.suspended.load(SeqCst))
