@@ -261,13 +261,13 @@ fn check_obstacles(snapshot: &Snapshot) {
     ];
     for (sql, expected) in cases {
         assert_eq!(
-            snapshot.obstacle(&classifier.classify(sql.as_bytes(), true)),
+            snapshot.obstacle(&classifier.classify(sql.as_bytes(), true), false),
             expected,
             "{sql}"
         );
     }
     let by_settings = classifier.classify(b"select to_char(at, 'x') from plain", true);
-    assert_eq!(snapshot.obstacle_beyond_settings(&by_settings), None);
+    assert_eq!(snapshot.obstacle(&by_settings, true), None);
 }
 
 async fn eventually(what: &str, holds: impl Fn() -> bool) {

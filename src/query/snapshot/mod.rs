@@ -148,6 +148,8 @@ pub enum Obstacle {
     UserOperator,
     /// A type of a user, or one whose values are not settled.
     UserType,
+    /// A cast of a user between built-in types: any expression may call it.
+    UserCast,
 }
 
 impl Obstacle {
@@ -158,6 +160,7 @@ impl Obstacle {
             Self::UserFunction => "user_function",
             Self::UserOperator => "user_operator",
             Self::UserType => "user_type",
+            Self::UserCast => "user_cast",
         }
     }
 }
@@ -260,20 +263,18 @@ impl Snapshot {
         self.types.get(&name.name).copied().unwrap_or(false)
     }
 
-    /// What stands between `statement` and a result that depends on its tables and its parameters alone, but for the settings
-    /// that output, operators and casts of built-in types depend on anyway: its functions, fields, operators and types at once. `None`: nothing.
-    pub fn obstacle(&self, statement: &Statement) -> Option<Obstacle> {
-        self.obstacle_beyond(statement, FunctionClass::Immutable)
-    }
-
-    /// The same where functions that depend on settings (`to_char`, `date_trunc`) are welcome: every setting must be in the key.
-    pub fn obstacle_beyond_settings(&self, statement: &Statement) -> Option<Obstacle> {
-        self.obstacle_beyond(statement, FunctionClass::BySettings)
-    }
-
-    fn obstacle_beyond(&self, statement: &Statement, welcome: FunctionClass) -> Option<Obstacle> {
+    /// What stands between `statement` and a result that depends on its tables, its parameters and the settings that output,
+    /// operators and casts of built-in types depend on anyway: its functions, fields, operators and types at once. `None`:
+    /// nothing. With `by_settings`, functions that depend on settings (`to_char`, `date_trunc`) are welcome too: every setting
+    /// must then be in the key.
+    pub fn obstacle(&self, statement: &Statement, by_settings: bool) -> Option<Obstacle> {
+        let welcome = if by_settings {
+            FunctionClass::BySettings
+        } else {
+            FunctionClass::Immutable
+        };
         if self.user_casts {
-            return Some(Obstacle::UserFunction);
+            return Some(Obstacle::UserCast);
         }
         match statement
             .functions

@@ -172,7 +172,10 @@ fn a_cast_makes_a_type_reachable() {
 #[test]
 fn a_users_cast_between_built_in_types_stands_in_every_way() {
     let plain = Classifier::default().classify(b"select max('x') from t", true);
-    assert_eq!(Snapshot::build(1, "", &rows()).obstacle(&plain), None);
+    assert_eq!(
+        Snapshot::build(1, "", &rows()).obstacle(&plain, false),
+        None
+    );
     let between = CastRow {
         source: TEXT,
         target: INT,
@@ -186,5 +189,5 @@ fn a_users_cast_between_built_in_types_stands_in_every_way() {
             ..rows()
         },
     );
-    assert_eq!(snapshot.obstacle(&plain), Some(Obstacle::UserFunction));
+    assert_eq!(snapshot.obstacle(&plain, false), Some(Obstacle::UserCast));
 }
