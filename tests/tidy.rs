@@ -1,10 +1,21 @@
 //! The house rules as a test: a plain scan of the text, so that a rule that is broken names its file and line.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by panicking, and its helpers do so for it"
+)]
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
 
-use toml::{Table, Value};
+use toml::Table;
+
+#[path = "tidy/scan.rs"]
+mod scan;
+
+use scan::*;
 
 /// Module and floor. A module that is not listed is not allowed to exist.
 const FLOORS: &[(&str, u8)] = &[
@@ -45,6 +56,7 @@ const EDGES: &[(&str, &str)] = &[
     ("config", "pg"),
     ("plan", "query"),
     ("cache", "query"),
+    ("cache", "invalidation"),
     ("invalidation", "query"),
     ("server", "net"),
     ("feed", "server"),
@@ -74,116 +86,11 @@ const IMPURE: &[&str] = &[
 
 const MAX_LINES: usize = 500;
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn read(path: &str) -> String {
-    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
-/// All files under a directory whose name ends so, as paths from the root, sorted.
-fn files(directory: &str, ending: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut todo = vec![root().join(directory)];
-    while let Some(next) = todo.pop() {
-        let Ok(entries) = fs::read_dir(&next) else {
-            continue;
-        };
-        for path in entries.map(|entry| entry.unwrap().path()) {
-            if path.is_dir() {
-                todo.push(path);
-            } else if path.to_string_lossy().ends_with(ending) {
-                found.push(from_root(&path));
-            }
-        }
-    }
-    found.sort();
-    found
-}
-
-fn from_root(path: &Path) -> String {
-    let relative: PathBuf = path.strip_prefix(root()).unwrap().into();
-    relative.to_string_lossy().replace('\\', "/")
-}
-
-/// `src/cache/store.rs` and `src/cache.rs` are of module cache.
-fn module(path: &str) -> &str {
-    let inside = path.strip_prefix("src/").unwrap_or(path);
-    inside.split(['/', '.']).next().unwrap_or(inside)
-}
-
 fn floor(module: &str) -> Option<u8> {
     FLOORS
         .iter()
         .find(|(name, _)| *name == module)
         .map(|(_, floor)| *floor)
-}
-
-fn is_test_file(path: &str) -> bool {
-    path.ends_with("/tests.rs") || path.contains("/tests/")
-}
-
-/// Lines of code with their numbers: comments are cut off, and all after a test module inside the file.
-fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let lines = text.lines().enumerate();
-    let product = lines.take_while(|(_, line)| !line.starts_with("mod tests {"));
-    product.map(|(nth, line)| (nth + 1, line.split("//").next().unwrap_or("")))
-}
-
-fn assert_none(rule: &str, broken: &[String]) {
-    assert!(broken.is_empty(), "\n{rule}\n  {}\n", broken.join("\n  "));
-}
-
-/// `crate::a::b`, `crate::{a, b::{c}}`, `pgdial::a`: the modules of this crate that a line names.
-fn imported(text: &str) -> Vec<(usize, String)> {
-    let mut found = Vec::new();
-    for start in ["crate::", "pgdial::"] {
-        for (at, _) in text.match_indices(start) {
-            let line = text[..at].matches('\n').count() + 1;
-            let boundary = text[..at]
-                .chars()
-                .next_back()
-                .is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != '$');
-            let rest = &text[at + start.len()..];
-            if boundary {
-                found.extend(heads(rest).into_iter().map(|name| (line, name)));
-            }
-        }
-    }
-    found
-}
-
-/// The first path segments of `a::b` or `{a, b::{c, d}}`.
-fn heads(rest: &str) -> Vec<String> {
-    let word = |text: &str| {
-        text.trim()
-            .chars()
-            .take_while(|c| c.is_alphanumeric() || *c == '_')
-            .collect::<String>()
-    };
-    let Some(group) = rest.strip_prefix('{') else {
-        return vec![word(rest)];
-    };
-    let (mut depth, mut item, mut items) = (1, String::new(), Vec::new());
-    for c in group.chars() {
-        match c {
-            '{' => depth += 1,
-            '}' => depth -= 1,
-            ',' if depth == 1 => items.push(std::mem::take(&mut item)),
-            _ => {}
-        }
-        if depth == 0 {
-            break;
-        }
-        item.push(c);
-    }
-    items.push(item);
-    items
-        .iter()
-        .map(|item| word(item.trim_start_matches(',')))
-        .filter(|name| !name.is_empty())
-        .collect()
 }
 
 #[test]
@@ -281,39 +188,6 @@ fn files_stay_short() {
     );
 }
 
-/// All keys as `cache.rule.ttl = "5m"`, without the places in arrays of tables.
-fn flat(path: &str, table: &Table, out: &mut BTreeSet<String>) {
-    for (name, value) in table {
-        let path = if path.is_empty() {
-            name.clone()
-        } else {
-            format!("{path}.{name}")
-        };
-        match value {
-            Value::Table(table) => flat(&path, table, out),
-            Value::Array(items) if items.iter().any(Value::is_table) => {
-                items
-                    .iter()
-                    .filter_map(Value::as_table)
-                    .for_each(|table| flat(&path, table, out));
-            }
-            leaf => {
-                out.insert(format!("{path} = {leaf}"));
-            }
-        }
-    }
-}
-
-/// The sample file with its examples (`#key = value`, no space behind the `#`) switched on.
-fn sample_file() -> String {
-    let lines = read("config/pgdial.toml");
-    let lines = lines.lines().map(|line| match line.strip_prefix('#') {
-        Some(example) if !example.starts_with(' ') => format!("{example}\n"),
-        _ => format!("{line}\n"),
-    });
-    lines.collect()
-}
-
 #[test]
 fn the_sample_config_holds_every_key_with_its_default() {
     let (mut in_file, mut in_program) = (BTreeSet::new(), BTreeSet::new());
@@ -366,39 +240,6 @@ fn the_shipped_configs_load() {
     assert_none("the files in config/ work as they are", &broken);
 }
 
-/// The words of `impl <name> { .. fn as_str(self) .. { match self { Self::X => "word", .. } } }`.
-fn words(text: &str, name: &str) -> BTreeSet<String> {
-    let Some((_, body)) = text.split_once(&format!("\nimpl {name} {{")) else {
-        return BTreeSet::new();
-    };
-    let body = body.split_once("\n}\n").map_or(body, |(body, _)| body);
-    let Some((_, as_str)) = body.split_once("fn as_str(") else {
-        return BTreeSet::new();
-    };
-    let as_str = as_str
-        .split_once("\n    }\n")
-        .map_or(as_str, |(inner, _)| inner);
-    let arms = as_str
-        .split("=>")
-        .skip(1)
-        .filter_map(|arm| arm.split('"').nth(1));
-    arms.map(str::to_owned).collect()
-}
-
-/// The first code word of each table row below the heading that names the enum.
-fn documented(text: &str, name: &str) -> BTreeSet<String> {
-    let section = text
-        .lines()
-        .skip_while(|line| !(line.starts_with('#') && line.contains(&format!("`{name}`"))));
-    let rows = section
-        .skip(1)
-        .take_while(|line| !line.starts_with('#'))
-        .filter_map(|line| line.strip_prefix("| `"));
-    rows.filter_map(|row| row.split('`').next())
-        .map(str::to_owned)
-        .collect()
-}
-
 #[test]
 fn every_reason_is_documented() {
     let mut broken = Vec::new();
@@ -448,6 +289,27 @@ fn every_dependency_has_its_reason() {
     }
     assert_none(
         "each dependency has a comment that says what it is for",
+        &broken,
+    );
+}
+
+#[test]
+fn visibility_and_imports_stay_plain() {
+    let mut broken = Vec::new();
+    for path in files("src", ".rs")
+        .iter()
+        .filter(|path| !is_test_file(path))
+    {
+        for (line, text) in code(&read(path)) {
+            for word in ["pub(in ", "use super::*", "static mut "] {
+                if text.contains(word) {
+                    broken.push(format!("{path}:{line}: {word}"));
+                }
+            }
+        }
+    }
+    assert_none(
+        "no glob of the parent, no pub(in path), no global state",
         &broken,
     );
 }

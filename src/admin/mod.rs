@@ -63,12 +63,13 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Binds `address`. An empty `token` means none: then only loopback peers may change anything.
+    /// Binds `address`. Without a `token` only loopback peers may change anything.
     ///
     /// # Errors
     /// As `bind(2)`.
-    pub async fn bind(address: &str, token: &str) -> io::Result<Self> {
-        let token = (!token.is_empty()).then(|| token.to_owned());
+    pub async fn bind(address: SocketAddr, token: Option<&str>) -> io::Result<Self> {
+        // An empty token is nobody's secret.
+        let token = token.filter(|token| !token.is_empty()).map(str::to_owned);
         Ok(Self {
             listener: TcpListener::bind(address).await?,
             token,

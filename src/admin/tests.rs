@@ -89,7 +89,9 @@ struct Running {
 }
 
 async fn start(token: &str, source: Fake) -> Running {
-    let admin = Admin::bind("127.0.0.1:0", token).await.unwrap();
+    let admin = Admin::bind("127.0.0.1:0".parse().unwrap(), Some(token))
+        .await
+        .unwrap();
     let address = admin.address().unwrap();
     let (stop, stopped) = watch::channel(false);
     let source = Arc::new(source);

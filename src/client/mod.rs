@@ -1,1 +1,16 @@
-//! Floor 4. Connections from applications.
+//! Floor 4. Connections from applications: login, then [`relay`], THE loop.
+
+mod buffers;
+mod counts;
+mod gate;
+mod listener;
+pub mod login;
+mod meter;
+mod pipe;
+mod relay;
+mod session;
+
+pub use counts::Counts;
+pub use gate::{DRAIN_LIMIT, Database, Entry, Gate, set_mode};
+pub use listener::listen;
+pub use relay::{End, Limits};

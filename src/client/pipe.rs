@@ -1,10 +1,11 @@
 //! Floor 4. Reading and writing without waiting.
 
+use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use crate::net::Stream;
 
@@ -15,16 +16,10 @@ pub(super) const HIGH_WATER: usize = 64 * 1024;
 
 /// Fills `buffer` from its beginning. `Ok(0)` is the end.
 pub(super) fn poll_read(stream: &mut Stream, cx: &mut Context<'_>, buffer: &mut Vec<u8>) -> Poll<io::Result<usize>> {
-    // Once zeroed, the length only ever shrinks by truncate below: no byte is written twice for nothing.
     buffer.clear();
-    let mut room = ReadBuf::uninit(buffer.spare_capacity_mut());
-    let outcome = Pin::new(stream).poll_read(cx, &mut room);
-    let filled = room.filled().len();
-    match outcome {
-        Poll::Pending => Poll::Pending,
-        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-        Poll::Ready(Ok(())) => Poll::Ready(Ok(filled)),
-    }
+    // A vector that is full would be read into 64 bytes at a time.
+    buffer.reserve(CHUNK);
+    pin!(stream.read_buf(buffer)).poll(cx)
 }
 
 /// Writes `relay` behind `pending`. What does not fit now stays in `pending`.

@@ -285,4 +285,31 @@ mod tests {
         assert_eq!(middle(&[ms(900), ms(3)]), ms(3));
         assert_eq!(middle(&[ms(900), ms(3), ms(5), ms(4)]), ms(4));
     }
+
+    /// A reader that keeps its snapshot is as stale as a cache that nobody invalidates.
+    #[tokio::test]
+    async fn a_stale_read_fails_the_demo() {
+        let password = super::super::postgres::random_word().unwrap();
+        let postgres = super::super::Postgres::start(&password).await.unwrap();
+        let config = super::super::login(postgres.address(), &password);
+        super::super::load(&config).await.unwrap();
+        let (direct, reader, writer) = (
+            connect(&config).await.unwrap(),
+            connect(&config).await.unwrap(),
+            connect(&config).await.unwrap(),
+        );
+        reader
+            .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            .await
+            .unwrap();
+        let error = freshness(&mut Report::new(), &direct, &reader, &writer)
+            .await
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("a stale read: after write 1 "),
+            "{error}"
+        );
+    }
 }

@@ -60,7 +60,7 @@ impl Report {
     pub(super) fn head(&mut self) {
         self.line("");
         self.line(&format!(
-            "  {:<34}{:>12}{:>12}{:>12}",
+            "  {:<30}{:>10}{:>10}{:>10}",
             "median", "straight", "pooled", "cached"
         ));
     }
@@ -98,7 +98,7 @@ impl Row {
     fn text(&self) -> String {
         let [straight, pooled, cached] = [self.straight, self.pooled, self.cached].map(cell);
         format!(
-            "  {:<34}{straight:>12}{pooled:>12}{cached:>12}   {}",
+            "  {:<30}{straight:>10}{pooled:>10}{cached:>10}  {}",
             self.label,
             self.verdict()
         )
@@ -126,10 +126,13 @@ fn step(what: &str, elapsed: Duration) -> String {
 }
 
 fn cell(time: Option<Duration>) -> String {
-    time.map_or_else(
-        || "-".to_owned(),
-        |time| format!("{:.3} ms", time.as_secs_f64() * 1_000.0),
-    )
+    let Some(ms) = time.map(|time| time.as_secs_f64() * 1_000.0) else {
+        return "-".to_owned();
+    };
+    match ms {
+        ..10.0 => format!("{ms:.3} ms"),
+        _ => format!("{ms:.1} ms"),
+    }
 }
 
 #[cfg(test)]
@@ -156,10 +159,23 @@ mod tests {
     }
 
     #[test]
+    fn the_widest_row_fits_a_terminal() {
+        let row = Row {
+            label: "dashboard over 300,000 orders",
+            ..row(9_999_900, Some(9_999_900), Some(100))
+        };
+        assert!(
+            row.text().len() < 80,
+            "a longer line would wrap, and could not be redrawn: {}",
+            row.text().len()
+        );
+    }
+
+    #[test]
     fn an_unknown_cell_is_a_dash() {
         assert_eq!(
             row(1_500, None, None).text(),
-            format!("  {:<34}{:>12}{:>12}{:>12}", "x", "1.500 ms", "-", "-")
+            format!("  {:<30}{:>10}{:>10}{:>10}", "x", "1.500 ms", "-", "-")
         );
     }
 }

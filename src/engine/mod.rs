@@ -320,6 +320,11 @@ impl Engine {
     /// `None` and not [`Engine::is_over`]: nothing tied the client to that server, and its session goes on without it.
     pub fn server_lost(&mut self, error: Error) -> Option<Error> {
         self.lose_reads();
+        if !self.fatal {
+            // It may have crashed, and what a crash takes with it (unlogged tables, commits that were not yet on disk) may
+            // have been read.
+            self.forget_everything();
+        }
         self.release = Some(Release::Close);
         if self.fatal {
             return None;

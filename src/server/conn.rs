@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::engine::Server;
-use crate::net::Stream;
+use crate::net::{Idle, Stream};
 use crate::wire::backend::tag;
 use crate::wire::{Header, frontend};
 
@@ -18,8 +18,6 @@ pub struct ServerConn {
     pub stream: Stream,
     /// What is known of the session; with the engine while the connection is leased.
     pub state: Option<Box<Server>>,
-    /// Where to send a cancel request for it.
-    pub address: Box<str>,
 }
 
 impl ServerConn {
@@ -56,7 +54,7 @@ impl ServerConn {
 impl PooledConn for Box<ServerConn> {
     fn is_usable(&mut self) -> bool {
         let clean = self.state.as_ref().is_some_and(|state| state.ledger.is_idle() && !state.spoiled);
-        clean && self.stream.is_quiet()
+        clean && self.stream.idle() == Idle::Quiet
     }
 
     async fn probe(&mut self) -> bool {

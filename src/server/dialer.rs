@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
+use crate::config::Secret;
 use crate::engine::{Parameters, Reader, Server};
 use crate::error::{Error, Kind, Result};
 use crate::pool::SetId;
@@ -21,7 +22,7 @@ pub type Startup = Vec<(Box<str>, Box<str>)>;
 /// Everything needed to log in as one user to one database.
 pub struct Dialer {
     target: Target,
-    login: Login,
+    account: Account,
     plans_per_server: usize,
     /// Settings are only read where a key needs them.
     read_settings: bool,
@@ -29,9 +30,20 @@ pub struct Dialer {
     sets: Mutex<Sets>,
 }
 
+/// As whom a pool logs in, and where.
+#[derive(Clone)]
+pub struct Account {
+    /// The role.
+    pub user: Box<str>,
+    /// None = there is none to show.
+    pub password: Option<Secret<String>>,
+    /// The database on the server.
+    pub database: Box<str>,
+}
+
 #[derive(Default)]
 struct Sets {
-    by_startup: HashMap<Arc<Startup>, SetId, foldhash::fast::RandomState>,
+    by_startup: HashMap<Startup, SetId, foldhash::fast::RandomState>,
     by_id: HashMap<SetId, Arc<Set>, foldhash::fast::RandomState>,
     last: u32,
 }
@@ -40,7 +52,7 @@ struct Sets {
 pub struct Set {
     /// Which one.
     pub id: SetId,
-    startup: Arc<Startup>,
+    login: Login,
     known: Mutex<Option<Known>>,
 }
 
@@ -62,8 +74,11 @@ impl Set {
 
 impl Dialer {
     /// For one user of one database.
-    pub fn new(target: Target, login: Login, plans_per_server: usize, read_settings: bool) -> Self {
-        Self { target, login, plans_per_server, read_settings, next: AtomicU64::new(1), sets: Mutex::default() }
+    pub fn new(target: Target, account: Account, plans_per_server: usize, read_settings: bool) -> Self {
+        let dialer = Self { target, account, plans_per_server, read_settings, next: AtomicU64::new(1), sets: Mutex::default() };
+        // Servers kept warm before anybody has come are for clients that send nothing of their own.
+        dialer.sets.lock().add(SetId::default(), Startup::new(), &dialer.account);
+        dialer
     }
 
     /// Where it dials.
@@ -83,11 +98,8 @@ impl Dialer {
                 .with_hint("Let clients share application_name and options."));
         }
         sets.last += 1;
-        let (id, startup) = (SetId(sets.last), Arc::new(startup));
-        let set = Arc::new(Set { id, startup: Arc::clone(&startup), known: Mutex::new(None) });
-        sets.by_startup.insert(startup, id);
-        sets.by_id.insert(id, Arc::clone(&set));
-        Ok(set)
+        let id = SetId(sets.last);
+        Ok(sets.add(id, startup, &self.account))
     }
 
     fn by_id(&self, id: SetId) -> Option<Arc<Set>> {
@@ -99,7 +111,8 @@ impl Dialer {
         if !self.read_settings {
             return Ok(Arc::new(Reader {
                 id: 0,
-                role: self.login.user.as_str().into(),
+                set: set.id.0,
+                role: self.account.user.clone(),
                 search_path: Vec::new(),
                 settings: Box::default(),
                 read_committed: false,
@@ -115,6 +128,7 @@ impl Dialer {
         }
         Ok(Arc::new(Reader {
             id: self.next.fetch_add(1, Relaxed),
+            set: set.id.0,
             role: role.unwrap_or_default().into(),
             search_path: search_path.unwrap_or_default(),
             settings,
@@ -127,30 +141,33 @@ impl Connector for Dialer {
     type Conn = Box<ServerConn>;
 
     async fn connect(&self, id: SetId) -> Result<Self::Conn> {
-        let set = match self.by_id(id) {
-            Some(set) => set,
-            // Nobody has logged in yet: servers kept warm are for clients that send nothing of their own.
-            None if id == SetId::default() => Arc::new(Set { id, startup: Arc::default(), known: Mutex::new(None) }),
-            None => return Err(Error::new(Kind::Internal, "the client that needed this connection has gone")),
+        let Some(set) = self.by_id(id) else {
+            return Err(Error::new(Kind::Internal, "the client that needed this connection has gone"));
         };
-        let mut login = self.login.clone();
-        login.parameters.extend(set.startup.iter().cloned());
-        let mut dialed = dial(&self.target, &login).await?;
+        let mut dialed = dial(&self.target, &set.login).await?;
         let reader = self.reader(&mut dialed, &set).await?;
         let parameters: Parameters = dialed.parameters.iter().cloned().collect();
         *set.known.lock() = Some(Known { parameters: Arc::new(parameters.clone()), reader: Arc::clone(&reader) });
         let state = Server::new(dialed.key, parameters, reader, self.plans_per_server);
-        Ok(Box::new(ServerConn { stream: dialed.stream, state: Some(Box::new(state)), address: self.target.to_string().into() }))
+        Ok(Box::new(ServerConn { stream: dialed.stream, state: Some(Box::new(state)) }))
     }
 }
 
 impl Sets {
+    fn add(&mut self, id: SetId, startup: Startup, account: &Account) -> Arc<Set> {
+        let login = Login::new(&account.user, account.password.clone(), &account.database, startup.clone());
+        let set = Arc::new(Set { id, login, known: Mutex::new(None) });
+        self.by_startup.insert(startup, id);
+        self.by_id.insert(id, Arc::clone(&set));
+        set
+    }
+
     /// Sets that no client uses. Their idle servers end by their own limits.
     fn sweep(&mut self) {
         if self.by_id.len() < MAX_SETS / 2 {
             return;
         }
-        self.by_id.retain(|_, set| Arc::strong_count(set) > 1);
+        self.by_id.retain(|id, set| *id == SetId::default() || Arc::strong_count(set) > 1);
         let by_id = &self.by_id;
         self.by_startup.retain(|_, id| by_id.contains_key(id));
     }

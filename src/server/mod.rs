@@ -1,4 +1,14 @@
-//! Floor 3. Connections to Postgres.
+//! Floor 3. Connections to Postgres: dial, pool, checkout, janitor, cancel.
 
+mod cancel;
+mod conn;
+pub mod dial;
+mod dialer;
 pub mod janitor;
 pub mod pool;
+
+pub use cancel::{Registry, Slot};
+pub use conn::ServerConn;
+pub use dial::Target;
+pub use dialer::{Account, Dialer, Known, Set, Startup};
+pub use pool::{Checkout, Disposition, Lease, Options, ServerPool, Snapshot, Ticket};

@@ -13,4 +13,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cancel;
+mod drivers;
+mod faults;
+mod freshness;
+mod limits;
+mod plans;
 mod scripts;
+mod secure;
+mod sessions;

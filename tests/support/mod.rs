@@ -9,5 +9,5 @@ pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod rng;
 pub(crate) mod script;
-
+pub(crate) mod session;
 pub(crate) mod wire;

@@ -6,7 +6,7 @@ use super::wire::{Client, PATIENCE};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,10 @@ pub(crate) struct Config {
 impl Config {
     /// In front of one database of a server, as the trusted user `app`: every other key at its default.
     pub(crate) fn new(postgres: &Postgres, database: &str) -> Self {
-        let config = Self { sections: BTreeMap::new(), tables: String::new() };
+        let config = Self {
+            sections: BTreeMap::new(),
+            tables: String::new(),
+        };
         config
             .text("upstream", "url", &postgres.url("app", database))
             .text("upstream", "tls", "disable")
@@ -31,7 +34,10 @@ impl Config {
 
     /// Sets a key to a TOML value.
     pub(crate) fn set(mut self, section: &str, key: &str, value: &str) -> Self {
-        self.sections.entry(section.into()).or_default().insert(key.into(), value.into());
+        self.sections
+            .entry(section.into())
+            .or_default()
+            .insert(key.into(), value.into());
         self
     }
 
@@ -41,7 +47,11 @@ impl Config {
     }
 
     pub(crate) fn pool(self, size: usize) -> Self {
-        self.set("pool", "size", &size.to_string()).set("pool", "min_idle", &size.min(2).to_string())
+        self.set("pool", "size", &size.to_string()).set(
+            "pool",
+            "min_idle",
+            &size.min(2).to_string(),
+        )
     }
 
     /// Adds `[[..]]` tables.
@@ -53,7 +63,8 @@ impl Config {
 
     /// Results of every table from memory, until invalidated.
     pub(crate) fn cached(self) -> Self {
-        self.text("cache", "mode", "on").tables("[[cache.rule]]\ntables = [\"*\"]\nttl = \"1h\"")
+        self.text("cache", "mode", "on")
+            .tables("[[cache.rule]]\ntables = [\"*\"]\nttl = \"1h\"")
     }
 
     fn render(&self, port: u16, admin: u16) -> String {
@@ -86,11 +97,18 @@ impl Pgdial {
     pub(crate) fn start(config: &Config) -> Self {
         let mut this = Self::launch(config);
         let end = Instant::now() + PATIENCE;
-        while !this.http("GET", "/readyz", "").is_some_and(|(status, _)| status == 200) {
+        while this
+            .http("GET", "/readyz", "")
+            .is_none_or(|(status, _)| status != 200)
+        {
             if let Some(status) = this.child.try_wait().expect("pgdial is our child") {
                 panic!("pgdial ended with {status} at its start:\n{}", this.log());
             }
-            assert!(Instant::now() < end, "pgdial is not ready after {PATIENCE:?}:\n{}", this.log());
+            assert!(
+                Instant::now() < end,
+                "pgdial is not ready after {PATIENCE:?}:\n{}",
+                this.log()
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
         this
@@ -103,7 +121,14 @@ impl Pgdial {
         let file = dir.path().join("pgdial.toml");
         std::fs::write(&file, config.render(port, admin)).expect("the config can be written");
         let log = std::fs::File::create(dir.path().join("log")).expect("a log file");
-        let child = Command::new(env!("CARGO_BIN_EXE_pgdial"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pgdial"));
+        // The knobs of the tests look like settings to pgdial, and unknown settings are errors.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("PGDIAL_") {
+                command.env_remove(name);
+            }
+        }
+        let child = command
             .args(["serve", "-c"])
             .arg(&file)
             .env("RUST_BACKTRACE", "1")
@@ -114,7 +139,13 @@ impl Pgdial {
             .spawn()
             .expect("the pgdial binary can be started");
         let watchdog = Watchdog::guard(child.id(), "KILL", dir.path());
-        Self { child, port, admin, _watchdog: watchdog, dir }
+        Self {
+            child,
+            port,
+            admin,
+            _watchdog: watchdog,
+            dir,
+        }
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
@@ -133,13 +164,10 @@ impl Pgdial {
         self.dir.path().join("pgdial.toml")
     }
 
-    pub(crate) fn dir(&self) -> &Path {
-        self.dir.path()
-    }
-
     /// Puts another config in place and tells pgdial to read it.
     pub(crate) fn reload(&self, config: &Config) {
-        std::fs::write(self.config_file(), config.render(self.port, self.admin)).expect("the config can be written");
+        std::fs::write(self.config_file(), config.render(self.port, self.admin))
+            .expect("the config can be written");
         process::signal(self.pid(), "HUP");
     }
 
@@ -154,16 +182,23 @@ impl Pgdial {
 
     /// `/stats`, as JSON.
     pub(crate) fn stats(&self) -> serde_json::Value {
-        let (status, body) = self.http("GET", "/stats", "").expect("the admin page answers");
+        let (status, body) = self
+            .http("GET", "/stats", "")
+            .expect("the admin page answers");
         assert_eq!(status, 200, "/stats: {body}");
-        serde_json::from_str(&body).unwrap_or_else(|error| panic!("/stats is not JSON: {error}\n{body}"))
+        serde_json::from_str(&body)
+            .unwrap_or_else(|error| panic!("/stats is not JSON: {error}\n{body}"))
     }
 
     /// A number of `/stats` by its path, `cache.hits`.
     pub(crate) fn stat(&self, path: &str) -> u64 {
         let stats = self.stats();
-        let found = path.split('.').try_fold(&stats, |value, key| value.get(key));
-        found.and_then(serde_json::Value::as_u64).unwrap_or_else(|| panic!("/stats has no number {path}: {stats}"))
+        let found = path
+            .split('.')
+            .try_fold(&stats, |value, key| value.get(key));
+        found
+            .and_then(serde_json::Value::as_u64)
+            .unwrap_or_else(|| panic!("/stats has no number {path}: {stats}"))
     }
 
     /// Status and body of an admin page; None if nobody answers.
@@ -207,7 +242,10 @@ impl Drop for Pgdial {
         if std::thread::panicking() {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
-            eprintln!("--- the last lines of pgdial's log ---\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+            eprintln!(
+                "--- the last lines of pgdial's log ---\n{}",
+                lines[lines.len().saturating_sub(60)..].join("\n")
+            );
         }
     }
 }

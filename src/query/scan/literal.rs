@@ -44,7 +44,10 @@ impl<'a> Cursor<'a> {
 
     fn skip_while(&mut self, matches: impl Fn(u8) -> bool) {
         let rest = self.rest();
-        self.pos += rest.iter().position(|&byte| !matches(byte)).unwrap_or(rest.len());
+        self.pos += rest
+            .iter()
+            .position(|&byte| !matches(byte))
+            .unwrap_or(rest.len());
     }
 
     /// From `--` to the line's end.
@@ -102,7 +105,18 @@ impl<'a> Cursor<'a> {
         Ok(continued)
     }
 
-    /// The same with backslash escapes. Whether its value differs from its source: an escape, or several parts.
+    /// A bit string: a doubled quote is its end and another string.
+    pub(super) fn bits(&mut self) -> Result<(), Refused> {
+        loop {
+            self.pos += 1;
+            self.pos += memchr(b'\'', self.rest()).ok_or(Refused::Unterminated)? + 1;
+            if !self.skip_to_continuation() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The same as [`Self::string`] with backslash escapes. Whether its value differs from its source: an escape, or several parts.
     pub(super) fn escape_string(&mut self) -> Result<bool, Refused> {
         let mut escaped = self.escape_part()?;
         while self.skip_to_continuation() {
@@ -196,7 +210,11 @@ impl<'a> Cursor<'a> {
             self.exponent()?;
         }
         self.refuse_junk()?;
-        Ok(if integer { integer_class(self.slice(start, self.pos), 10) } else { LiteralClass::Numeric })
+        Ok(if integer {
+            integer_class(self.slice(start, self.pos), 10)
+        } else {
+            LiteralClass::Numeric
+        })
     }
 
     fn exponent(&mut self) -> Result<(), Refused> {
@@ -206,7 +224,11 @@ impl<'a> Cursor<'a> {
         }
         let start = self.pos;
         self.digits();
-        if self.pos == start { Err(Refused::Junk) } else { Ok(()) }
+        if self.pos == start {
+            Err(Refused::Junk)
+        } else {
+            Ok(())
+        }
     }
 
     /// Digits, each perhaps with one underscore before it, the first without.
@@ -252,10 +274,15 @@ impl<'a> Cursor<'a> {
 
 /// How Postgres types an integer literal: by its value.
 fn integer_class(digits: &[u8], radix: u32) -> LiteralClass {
-    let value = digits.iter().filter(|&&b| b != b'_').try_fold(0_u64, |value, &byte| {
-        let digit = char::from(byte).to_digit(radix)?;
-        value.checked_mul(u64::from(radix))?.checked_add(u64::from(digit))
-    });
+    let value = digits
+        .iter()
+        .filter(|&&b| b != b'_')
+        .try_fold(0_u64, |value, &byte| {
+            let digit = char::from(byte).to_digit(radix)?;
+            value
+                .checked_mul(u64::from(radix))?
+                .checked_add(u64::from(digit))
+        });
     match value {
         Some(value) if i32::try_from(value).is_ok() => LiteralClass::Int4,
         Some(value) if i64::try_from(value).is_ok() => LiteralClass::Int8,

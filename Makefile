@@ -1,0 +1,63 @@
+# make run    a throw-away Postgres, pgdial in front of it, live figures; ARGS=--once ends by itself
+# make test   what CI runs: format, clippy, every test
+# make help   the rest
+
+ARGS ?=
+SECONDS ?= 60
+SESSIONS ?= 20000
+CARGO ?= cargo
+
+.PHONY: run test test-versions bench fuzz soak lint setup help
+
+run: setup
+	$(CARGO) build --release --locked
+	@target="$${CARGO_TARGET_DIR:-target}"; exec "$$target/release/pgdial" demo $(ARGS)
+
+test: setup
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) test --locked --doc --quiet
+	$(CARGO) test --locked --no-fail-fast --lib --bins --tests
+
+# The outside tests once per Postgres found on this machine.
+test-versions: setup
+	$(CARGO) test --locked --no-run --test it
+	@set -e; for bin in /usr/lib/postgresql/*/bin; do \
+	    test -x "$$bin/initdb" || continue; \
+	    echo "== $$("$$bin/postgres" --version)"; \
+	    PGDIAL_TEST_PGBIN="$$bin" $(CARGO) test --locked --no-fail-fast --test it; \
+	done
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
+	@if command -v cargo-deny >/dev/null; then cargo deny check; \
+	else echo "cargo-deny is not installed, deny.toml was not checked (cargo install cargo-deny)"; fi
+
+bench: setup
+	$(CARGO) bench --locked
+
+# Needs a nightly toolchain and cargo-fuzz; SECONDS per target.
+fuzz:
+	@set -e; for target in fuzz/fuzz_targets/*.rs; do \
+	    name=$$(basename "$$target" .rs); echo "== $$name"; \
+	    cargo +nightly fuzz run "$$name" -- -max_total_time=$(SECONDS); \
+	done
+
+# Many random sessions, straight and through pgdial.
+soak: setup
+	PGDIAL_SESSIONS=$(SESSIONS) $(CARGO) test --locked --release --test it sessions
+
+setup:
+	@sh scripts/setup.sh
+
+help:
+	@echo "run [ARGS=--once]   demo with a throw-away Postgres"
+	@echo "test                format, clippy, every test"
+	@echo "test-versions       the outside tests on each installed Postgres"
+	@echo "lint                format, clippy, doc, cargo-deny"
+	@echo "bench               micro benchmarks"
+	@echo "fuzz [SECONDS=60]   each fuzz target for so long"
+	@echo "soak [SESSIONS=N]   random sessions, straight and through pgdial"
+	@echo "setup               installs what is missing (Debian), or says what"

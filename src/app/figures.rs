@@ -1,0 +1,174 @@
+//! Floor 5. What the stats endpoint shows and does.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use crate::admin::{Purge, Source as AdminSource};
+use crate::cache::{Database, Totals};
+use crate::client::Gate;
+use crate::client::login::LoginContext;
+use crate::invalidation::Change;
+use crate::metrics::{Fence, Pool, Stats};
+use crate::source::Source;
+
+use super::cached::Handles;
+
+/// Answers the endpoint's questions from the state of the process.
+pub(super) struct Figures {
+    gate: Arc<Gate>,
+    context: Arc<ArcSwap<LoginContext>>,
+    caches: Handles,
+    source: Option<Source>,
+    began: Instant,
+    stop: watch::Sender<bool>,
+}
+
+impl Figures {
+    pub(super) fn new(gate: Arc<Gate>, context: Arc<ArcSwap<LoginContext>>, caches: Handles, source: Option<Source>) -> Self {
+        Self { gate, context, caches, source, began: Instant::now(), stop: watch::Sender::new(false) }
+    }
+
+    /// Turns true when the endpoint is to close: after the drain.
+    pub(super) fn stopped(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
+    }
+
+    pub(super) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    pub(super) fn reload_now(&self) -> Result<Vec<String>, String> {
+        let Some(source) = &self.source else { return Err("there is no configuration to read again".into()) };
+        let config = source.load().map_err(|error| error.to_string())?;
+        super::apply(config, &self.gate, &self.context).map_err(|error| error.to_string())
+    }
+
+    fn add_cache(&self, stats: &mut Stats) {
+        let config = self.gate.config();
+        stats.cache.mode = config.cache.mode.as_str();
+        stats.cache.bytes_limit = config.cache.memory;
+        if let Some(cache) = &self.caches.cache {
+            stats.cache.entries = cache.entries();
+            stats.cache.bytes = cache.bytes();
+        }
+        for cached in &self.caches.open {
+            add_totals(stats, &cached.database.totals());
+            stats.cache.unresolved.extend(unresolved(&cached.database));
+        }
+    }
+
+    fn add_pools(&self, stats: &mut Stats) {
+        for database in self.gate.databases() {
+            for (user, pool) in database.pools() {
+                let snapshot = pool.snapshot();
+                let counts = &snapshot.counts;
+                stats.pool.dials += snapshot.totals.dials;
+                stats.pool.dials_failed += snapshot.totals.dial_failures;
+                stats.pool.timeouts += snapshot.totals.timeouts;
+                stats.pool.pools.push(Pool {
+                    database: database.name.clone(),
+                    user,
+                    clients: 0,
+                    active: counts.active as u64,
+                    idle: counts.idle as u64,
+                    waiting: counts.waiting as u64,
+                    dialing: counts.connecting as u64,
+                    size: counts.size as u64,
+                    max_wait_us: counts.oldest_wait.as_micros().try_into().unwrap_or(u64::MAX),
+                });
+            }
+        }
+        stats.pool.sum_pools();
+        stats.pool.clients = self.gate.registry.len() as u64;
+    }
+}
+
+impl AdminSource for Figures {
+    fn stats(&self) -> Stats {
+        let mut stats = self.gate.counts.stats();
+        stats.uptime = self.began.elapsed().as_secs();
+        stats.draining = self.gate.is_closed();
+        stats.plans.mode = self.gate.config().plans.mode.as_str();
+        self.add_cache(&mut stats);
+        self.add_pools(&mut stats);
+        stats
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if self.gate.is_closed() {
+            return Err("draining".into());
+        }
+        for database in self.gate.databases() {
+            for (_, pool) in database.pools() {
+                if let Some(failure) = pool.snapshot().dial_failure {
+                    return Err(format!("{}: {failure}", pool.name()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn purge(&self, purge: Purge) -> Result<u64, String> {
+        if self.caches.cache.is_none() {
+            return Err("the cache is off".into());
+        }
+        let before = self.caches.cache.as_ref().map_or(0, crate::cache::Cache::entries);
+        match purge {
+            Purge::All => {
+                self.caches.open.iter().for_each(|cached| cached.database.bump_everything());
+                if let Some(cache) = &self.caches.cache {
+                    cache.clear();
+                }
+                Ok(before)
+            }
+            Purge::Table(name) => self.purge_table(&name),
+            Purge::Tag(_) => Err("purging by tag is not built yet".into()),
+        }
+    }
+
+    fn reload(&self) -> Result<Vec<String>, String> {
+        self.reload_now()
+    }
+}
+
+impl Figures {
+    /// Every database that has the table. Entries are counted as relations here: invalidation does not visit entries.
+    fn purge_table(&self, name: &str) -> Result<u64, String> {
+        let (schema, table) = name.split_once('.').unwrap_or(("public", name));
+        let mut purged = 0;
+        for cached in &self.caches.open {
+            let snapshot = cached.snapshot().ok_or("the catalog is not known at the moment")?;
+            if let Some(relation) = snapshot.relation(schema, table) {
+                cached.database.apply(&Change::Relations(vec![relation.id]));
+                purged += 1;
+            }
+        }
+        if purged == 0 { Err(format!("there is no table {schema}.{table}")) } else { Ok(purged) }
+    }
+}
+
+fn add_totals(stats: &mut Stats, totals: &Totals) {
+    let cache = &mut stats.cache;
+    cache.hits += totals.hits;
+    cache.misses += totals.misses;
+    cache.waits += totals.waits;
+    cache.fills += totals.fills;
+    cache.invalidations += totals.invalidations;
+    for (reason, count) in &totals.bypass {
+        *cache.bypass.entry(reason.as_str()).or_default() += count;
+    }
+}
+
+fn unresolved(database: &Database) -> Vec<Fence> {
+    let shown = |open: crate::cache::Unresolved| Fence {
+        database: database.name().to_owned(),
+        pid: open.origin.pid,
+        footprint: open.footprint.as_str().to_owned(),
+        reason: open.open.as_str().to_owned(),
+        age: open.origin.since.elapsed().as_secs(),
+    };
+    database.unresolved().into_iter().map(shown).collect()
+}

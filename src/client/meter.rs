@@ -1,0 +1,115 @@
+//! Floor 4. What one client's traffic adds to the statistics.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::engine::{Engine, Tally};
+use crate::error::Error;
+use crate::session::Pins;
+
+use super::counts::Counts;
+
+/// Counts for one client.
+pub struct Meter {
+    counts: Arc<Counts>,
+    busy_since: Option<Instant>,
+    quiet_since: Instant,
+    waiting_since: Option<Instant>,
+    now: Instant,
+    pins: Pins,
+    /// Queries of this session, for its line in the log.
+    pub queries: u64,
+}
+
+impl Meter {
+    /// For a client that has just logged in.
+    pub fn new(counts: Arc<Counts>, now: Instant) -> Self {
+        let pins = Pins::default();
+        Self { counts, busy_since: None, quiet_since: now, waiting_since: None, now, pins, queries: 0 }
+    }
+
+    pub(super) fn now(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    pub(super) fn from_client(&mut self, bytes: usize) {
+        self.counts.traffic.client_bytes_in.add(bytes as u64);
+        self.busy_since.get_or_insert(self.now);
+    }
+
+    pub(super) fn from_server(&self, bytes: usize) {
+        self.counts.traffic.server_bytes_in.add(bytes as u64);
+    }
+
+    pub(super) fn waits(&mut self) {
+        self.waiting_since.get_or_insert(self.now);
+        self.counts.pool.waits.inc();
+    }
+
+    pub(super) fn waited(&mut self, now: Instant) {
+        if let Some(since) = self.waiting_since.take() {
+            self.counts.checkout_wait.record(now.saturating_duration_since(since));
+        }
+    }
+
+    pub(super) fn refused(&self, error: &Error) {
+        self.counts.errors.inc(error.kind());
+    }
+
+    /// Since when the client has been waiting for an answer.
+    pub(super) fn busy_since(&self) -> Instant {
+        self.busy_since.unwrap_or(self.now)
+    }
+
+    /// Since when the client has nothing to wait for.
+    pub(super) fn quiet_since(&self) -> Instant {
+        self.quiet_since
+    }
+
+    /// Takes over what the engine has counted.
+    pub(super) fn take(&mut self, engine: &mut Engine) {
+        if engine.tally == Tally::default() {
+            return;
+        }
+        let tally = std::mem::take(&mut engine.tally);
+        let counts = &*self.counts;
+        if tally.batches > 0 {
+            let now = Instant::now();
+            self.queries += u64::from(tally.batches);
+            counts.traffic.queries.add(u64::from(tally.batches));
+            counts.traffic.transactions.add(u64::from(tally.transactions));
+            if tally.local > 0 {
+                counts.traffic.batches_local.add(u64::from(tally.local));
+            }
+            if let Some(since) = self.busy_since {
+                counts.query_latency.record(now.saturating_duration_since(since));
+            }
+            self.busy_since = engine.is_busy().then_some(now);
+            self.quiet_since = now;
+        }
+        if tally.plan_hits > 0 {
+            counts.plans.hits.add(u64::from(tally.plan_hits));
+        }
+        if tally.prepared > 0 || tally.plan_misses > 0 {
+            counts.plans.prepared.add(u64::from(tally.prepared));
+            counts.plans.misses.add(u64::from(tally.plan_misses));
+            counts.plans.evicted.add(u64::from(tally.plan_evictions));
+        }
+        if engine.pins() != self.pins {
+            self.follow_pins(engine.pins(), tally.pins);
+        }
+    }
+
+    fn follow_pins(&mut self, pins: Pins, new: Pins) {
+        pins.without(self.pins).iter().for_each(|pin| self.counts.pool.pinned.up(pin));
+        self.pins.without(pins).iter().for_each(|pin| self.counts.pool.pinned.down(pin));
+        new.iter().for_each(|pin| self.counts.pool.pins.inc(pin));
+        self.pins = pins;
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.pins.iter().for_each(|pin| self.counts.pool.pinned.down(pin));
+    }
+}

@@ -1,0 +1,185 @@
+//! Floor 4. One client from accept to close.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tracing::debug;
+
+use crate::config::{CONSOLE, PoolMode};
+use crate::engine::{Engine, Parameters};
+use crate::error::{Error, Kind, Result};
+use crate::metrics::Rejected;
+use crate::net::{Peer, Stream, random};
+use crate::server::{Checkout, Dialer, Disposition, Known, Lease, ServerPool, Set, Slot, Startup};
+use crate::wire::backend::{self, BackendKeyData, ParameterStatus};
+use crate::wire::diagnostics::SqlState;
+
+use super::gate::{Entry, Gate};
+use super::login::{LoggedIn, LoginContext, Outcome, login};
+use super::meter::Meter;
+use super::relay::{Parts, Relay};
+
+/// Serves the client until it goes. The place it takes is given back at the end.
+pub async fn serve(stream: Stream, peer: Peer, context: Arc<LoginContext>, gate: Arc<Gate>, entry: Entry) {
+    let limit = gate.config().listen.login_timeout;
+    // Boxed: a login's buffers and TLS handshake must not be part of what an idle client costs.
+    let attempt = Box::pin(login(stream, peer, &context));
+    let outcome = if limit.is_zero() { Ok(attempt.await) } else { tokio::time::timeout(limit, attempt).await };
+    match outcome {
+        Ok(Ok(Outcome::Session(client))) => run(client, &gate, &entry).await,
+        Ok(Ok(Outcome::Cancel(key))) => {
+            gate.counts.clients.cancels.inc();
+            gate.registry.cancel(&key).await;
+        }
+        Ok(Ok(Outcome::Closed)) => {}
+        Ok(Err(error)) => {
+            if error.kind() == Kind::Auth {
+                gate.counts.clients.logins_failed.inc();
+            }
+            debug!(%peer, %error, "login failed");
+        }
+        Err(_) => {
+            gate.counts.clients.rejected.inc(Rejected::LoginTimeout);
+            debug!(%peer, "no login within login_timeout");
+        }
+    }
+}
+
+async fn run(mut client: LoggedIn, gate: &Arc<Gate>, entry: &Entry) {
+    let began = Instant::now();
+    let (user, database, peer) = (client.user.clone(), client.database.clone(), client.peer);
+    match Box::pin(open(&mut client, gate, entry)).await {
+        Ok(opened) => {
+            let slot = Arc::clone(&opened.slot);
+            let relay = opened.into_relay(client);
+            let (end, queries) = relay.run().await;
+            gate.registry.remove(&slot);
+            debug!(%peer, %user, %database, end = end.as_str(), queries, seconds = began.elapsed().as_secs(), "session ended");
+        }
+        Err(error) => {
+            gate.counts.errors.inc(error.kind());
+            debug!(%peer, %user, %database, %error, "session refused");
+            tell(client, &error).await;
+        }
+    }
+}
+
+async fn tell(mut client: LoggedIn, error: &Error) {
+    use tokio::io::AsyncWriteExt;
+    let mut out = client.pending;
+    error.encode(&mut out);
+    // Whether it arrives is the client's affair.
+    let _ = client.stream.write_all(&out).await;
+    let _ = client.stream.shutdown().await;
+}
+
+/// What a session has once its first server has answered.
+struct Opened {
+    engine: Engine,
+    pool: ServerPool<Dialer>,
+    set: Arc<Set>,
+    lease: Option<Lease<Dialer>>,
+    gate: Arc<Gate>,
+    slot: Arc<Slot>,
+}
+
+async fn open(client: &mut LoggedIn, gate: &Arc<Gate>, entry: &Entry) -> Result<Opened> {
+    if !entry.fits {
+        gate.counts.clients.rejected.inc(Rejected::TooManyClients);
+        return Err(Error::new(Kind::Limit, "sorry, too many clients already").with_hint("Raise [listen] max_clients."));
+    }
+    if gate.is_closed() {
+        gate.counts.clients.rejected.inc(Rejected::Draining);
+        return Err(Error::new(Kind::Draining, "pgdial is shutting down").with_sqlstate(SqlState(*b"57P03")));
+    }
+    if *client.database == *CONSOLE {
+        return Err(Error::new(Kind::Unsupported, "the console is not built yet").fatal().with_hint("Use the stats endpoint."));
+    }
+    let database = gate.database(&client.database)?;
+    let pool = gate.pool(database, &client.user)?;
+    let set = pool.connector().set(startup_parameters(client)?)?;
+    let session_mode = gate.config().pool.mode == PoolMode::Session;
+    let (known, lease) = introduce(&pool, &set, session_mode).await.map_err(Error::fatal)?;
+    let engine = Engine::new(Arc::clone(&database.shared), known.reader, Arc::clone(&known.parameters), Instant::now());
+    greet(client, gate, engine, &known.parameters).map(|(engine, slot)| Opened {
+        engine,
+        pool,
+        set,
+        lease,
+        gate: Arc::clone(gate),
+        slot: slot,
+    })
+}
+
+/// ParameterStatus must be known before the client can be greeted: from an earlier login, or from a server dialled now.
+async fn introduce(pool: &ServerPool<Dialer>, set: &Set, keep: bool) -> Result<(Known, Option<Lease<Dialer>>)> {
+    if let Some(known) = set.known().filter(|_| !keep) {
+        return Ok((known, None));
+    }
+    let lease = match pool.try_checkout(set.id) {
+        Checkout::Ready(lease) => lease,
+        Checkout::Wait(ticket) => ticket.await?,
+    };
+    let known = set.known().ok_or_else(|| Error::new(Kind::Internal, "a server logged in and nothing is known of it"))?;
+    if keep {
+        return Ok((known, Some(lease)));
+    }
+    lease.release(Disposition::Reuse);
+    Ok((known, None))
+}
+
+/// Behind AuthenticationOk: ParameterStatus, BackendKeyData, ReadyForQuery.
+fn greet(
+    client: &mut LoggedIn,
+    gate: &Gate,
+    mut engine: Engine,
+    parameters: &Parameters,
+) -> Result<(Engine, Arc<Slot>)> {
+    // Protocol 3.0 has room for four bytes.
+    let secret: [u8; 32] = random()?;
+    let length = if client.version.minor >= 2 { 32 } else { 4 };
+    let slot = gate.registry.register(secret.get(..length).unwrap_or_default());
+    let mut out = std::mem::take(&mut client.pending);
+    for (name, value) in parameters.iter() {
+        ParameterStatus { name: name.as_bytes(), value: value.as_bytes() }.encode(&mut out);
+    }
+    let key = slot.key();
+    BackendKeyData { pid: key.pid, secret: &key.secret }.encode(&mut out);
+    backend::ready_for_query(crate::pg::TransactionStatus::Idle, &mut out);
+    engine.client_out = out;
+    Ok((engine, slot))
+}
+
+impl Opened {
+    fn into_relay(self, client: LoggedIn) -> Relay {
+        let mut relay = Relay::new(Parts {
+            engine: self.engine,
+            stream: client.stream,
+            pool: self.pool,
+            set: self.set,
+            slot: self.slot,
+            buffers: Arc::clone(&self.gate.buffers),
+            meter: Meter::new(Arc::clone(&self.gate.counts), Instant::now()),
+            limits: self.gate.limits(),
+            inbox: client.leftover,
+        });
+        if let Some(lease) = self.lease {
+            relay.adopt(lease);
+        }
+        relay
+    }
+}
+
+/// All but what names the session itself.
+fn startup_parameters(client: &LoggedIn) -> Result<Startup> {
+    let mut startup = Startup::new();
+    for (name, value) in client.startup.parameters() {
+        let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) else {
+            return Err(Error::new(Kind::Protocol, "a startup parameter is not valid UTF-8"));
+        };
+        if !matches!(name, "user" | "database" | "replication") && !name.starts_with("_pq_.") {
+            startup.push((name.into(), value.into()));
+        }
+    }
+    Ok(startup)
+}

@@ -1,0 +1,221 @@
+//! Random wire sessions, straight and through pgdial: what the client reads must be the same, message by message.
+//!
+//! `PGDIAL_SESSIONS` (200) how many, `PGDIAL_SEED` the first seed, `PGDIAL_SESSION_MIX=no-ddl,no-settings,no-prepare` leaves kinds
+//! of statements out. A failure prints its seed and the shortest session that still shows it.
+
+use crate::support::diff::diff;
+use crate::support::pgdial::{Config, Pgdial};
+use crate::support::postgres::Postgres;
+use crate::support::session::{Mix, Run, Step, contents, play, prepare, session};
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Sessions at a time, unless `PGDIAL_SESSION_WORKERS` says otherwise.
+const WORKERS: u64 = 8;
+
+/// Runs that the search for a shorter session may cost.
+const SHRINK_RUNS: usize = 60;
+
+#[test]
+fn straight_twice_is_equal() {
+    let postgres = Postgres::shared();
+    let databases = [postgres.database("random"), postgres.database("random")];
+    let doors = [
+        (postgres.addr(), databases[0].as_str()),
+        (postgres.addr(), databases[1].as_str()),
+    ];
+    compare_all(doors, count().min(60));
+}
+
+#[test]
+fn through_pgdial() {
+    check(|config| config.pool(4));
+}
+
+#[test]
+fn through_pgdial_on_alternating_servers_with_tiny_plan_cache() {
+    check(|config| {
+        config
+            .pool(4)
+            .text("pool", "order", "round-robin")
+            .set("plans", "per_server", "2")
+    });
+}
+
+#[test]
+fn through_pgdial_with_results_cached() {
+    check(|config| config.pool(4).cached());
+}
+
+fn check(config: fn(Config) -> Config) {
+    let postgres = Postgres::shared();
+    let databases = [postgres.database("random"), postgres.database("random")];
+    let config =
+        config(Config::new(postgres, &databases[1])).text("pool", "checkout_timeout", "60s");
+    let pgdial = Pgdial::start(&config.text("log", "level", "info"));
+    compare_all(
+        [
+            (postgres.addr(), databases[0].as_str()),
+            (pgdial.addr(), databases[1].as_str()),
+        ],
+        count(),
+    );
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name}={text} is not a number"))
+    })
+}
+
+fn count() -> u64 {
+    number("PGDIAL_SESSIONS").unwrap_or(200)
+}
+
+fn mix() -> Mix {
+    let left_out = std::env::var("PGDIAL_SESSION_MIX").unwrap_or_default();
+    let with = |name: &str| !left_out.split(',').any(|word| word.trim() == name);
+    Mix {
+        ddl: with("no-ddl"),
+        settings: with("no-settings"),
+        prepare: with("no-prepare"),
+    }
+}
+
+/// Names the session that a panic has ended.
+struct Announce(u64);
+
+impl Drop for Announce {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("this was session PGDIAL_SEED={}", self.0);
+        }
+    }
+}
+
+/// Two addresses and databases that must not be told apart.
+type Doors<'a> = [(SocketAddr, &'a str); 2];
+
+/// Several sessions at a time, more than the pool has servers.
+fn compare_all(doors: Doors<'_>, count: u64) {
+    let first = number("PGDIAL_SEED").unwrap_or(1);
+    let next = AtomicU64::new(first);
+    let failures = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for worker in 0..number("PGDIAL_SESSION_WORKERS")
+            .unwrap_or(WORKERS)
+            .min(count)
+        {
+            let (next, failures) = (&next, &failures);
+            scope.spawn(move || {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + count || failures.lock().unwrap().len() >= 3 {
+                        break;
+                    }
+                    let schema = format!("worker{worker}");
+                    let _announce = Announce(seed);
+                    let steps = session(seed, &schema, mix());
+                    if std::env::var_os("PGDIAL_SESSION_SHOW").is_some() {
+                        println!("{seed}:\n{}", notes(&steps));
+                    }
+                    if let Some(difference) = compare(doors, &schema, &steps) {
+                        let text = explain(doors, &schema, seed, steps, difference);
+                        failures.lock().unwrap().push(text);
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().unwrap();
+    assert!(
+        failures.is_empty(),
+        "{} sessions differ\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
+}
+
+/// Where two runs part.
+struct Difference {
+    step: usize,
+    text: String,
+}
+
+fn compare(doors: Doors<'_>, schema: &str, steps: &[Step]) -> Option<Difference> {
+    let mut admins = doors.map(|(_, database)| Postgres::shared().client("postgres", database));
+    for admin in &mut admins {
+        prepare(admin, schema);
+        admin.rows(&format!("grant all on schema {schema} to app"));
+        admin.rows(&format!(
+            "grant all on all tables in schema {schema} to app"
+        ));
+        admin.rows(&format!("alter table {schema}.t owner to app"));
+        admin.rows(&format!("alter table {schema}.u owner to app"));
+    }
+    let straight = play(steps, doors[0].0, doors[0].1, None);
+    let other = play(steps, doors[1].0, doors[1].1, Some(&straight));
+    if let Some(text) = diff(&straight.lines, &other.lines) {
+        let same = straight
+            .lines
+            .iter()
+            .zip(&other.lines)
+            .take_while(|(a, b)| a == b)
+            .count();
+        return Some(Difference {
+            step: furthest(&straight, &other, same),
+            text,
+        });
+    }
+    let [left, right] = &mut admins;
+    let text = diff(&contents(left, schema), &contents(right, schema))?;
+    Some(Difference {
+        step: steps.len(),
+        text: format!("the tables differ at the end\n{text}"),
+    })
+}
+
+fn furthest(straight: &Run, other: &Run, line: usize) -> usize {
+    straight.step_of(line).max(other.step_of(line))
+}
+
+/// Cuts the session behind the difference, then leaves out every step that is not needed to show it.
+fn explain(
+    doors: Doors<'_>,
+    schema: &str,
+    seed: u64,
+    steps: Vec<Step>,
+    first: Difference,
+) -> String {
+    let mut steps = steps;
+    let mut shown = first;
+    let mut budget = SHRINK_RUNS;
+    steps.truncate(shown.step + 1);
+    let mut index = 0;
+    while index < steps.len() && budget > 0 {
+        budget -= 1;
+        let mut fewer = steps.clone();
+        fewer.remove(index);
+        match compare(doors, schema, &fewer) {
+            Some(difference) => {
+                fewer.truncate(difference.step + 1);
+                (steps, shown) = (fewer, difference);
+            }
+            None => index += 1,
+        }
+    }
+    format!(
+        "seed {seed} (PGDIAL_SEED={seed} PGDIAL_SESSIONS=1 plays it alone); the steps needed:\n{}- straight, + the other\n{}",
+        notes(&steps),
+        shown.text
+    )
+}
+
+fn notes(steps: &[Step]) -> String {
+    steps
+        .iter()
+        .map(|step| format!("  {}\n", step.note))
+        .collect()
+}
