@@ -23,7 +23,7 @@ use pgdial::query::Classifier;
 use world::World;
 
 fn reader() -> Arc<Reader> {
-    Arc::new(Reader { id: 1, role: "app".into(), search_path: vec!["public".into()], settings: b"".as_slice().into(), read_committed: true })
+    Arc::new(Reader { id: 1, set: 0, role: "app".into(), search_path: vec!["public".into()], settings: b"".as_slice().into(), read_committed: true })
 }
 
 fn run(seed: u64, classifier: &Arc<Classifier>) -> Result<(), String> {
