@@ -32,6 +32,8 @@ impl Engine {
             && self.status == TransactionStatus::Idle
             && !self.unsettled
             && !self.open_batch
+            // Half a message that nobody asked for has been passed on: nothing may come between it and its end.
+            && self.rest_out.left == 0
             && self.server.as_ref().is_none_or(|server| server.ledger.is_idle() || server.ledger.ends_with_sync())
     }
 

@@ -258,6 +258,7 @@ impl Engine {
         if !self.wants_release() {
             return None;
         }
+        (self.rest_out, self.piece_out) = (Rest::default(), false);
         let release = self.release.take()?;
         self.server.take().map(|server| (server, release))
     }
@@ -329,6 +330,8 @@ impl Engine {
             self.forget_everything();
         }
         self.release = Some(Release::Close);
+        // Half a message cannot be followed by another one: the session is over without a word.
+        self.fatal |= self.rest_out.left > 0 && self.rest_out.to != Sink::Drop;
         if self.fatal {
             return None;
         }
@@ -337,6 +340,10 @@ impl Engine {
 
     /// The client is told of an error of ours.
     pub fn refuse(&mut self, error: &Error) {
+        if self.rest_out.left > 0 && self.rest_out.to != Sink::Drop {
+            // In the middle of a message nothing can be said.
+            return;
+        }
         error.encode(&mut self.client_out);
         self.tally.errors += 1;
     }

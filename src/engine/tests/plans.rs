@@ -1,0 +1,181 @@
+//! Floor 2. Statements by name and without, over several servers.
+
+use super::*;
+
+#[test]
+fn a_name_works_on_any_server() {
+    in_pieces(|chunk| {
+        let mut rig = Rig::new(chunk);
+        assert_eq!(rig.send(&[parse("s", "select 1"), sync()]), "P _p_1 select 1, S");
+        assert_eq!(rig.answer(&[parsed(), ready(I)]), "1, Z I");
+        assert_eq!(rig.release(), Some(Release::Reuse));
+        // Another server: the statement is put in front.
+        assert_eq!(rig.send(&[bind("s"), execute(), sync()]), "P _p_1 select 1, B _p_1, E, S");
+        assert_eq!(rig.answer(&[parsed(), bound(), complete("SELECT 0"), ready(I)]), "2, C SELECT 0, Z I");
+        rig.release();
+        assert_eq!(rig.send(&[describe("s"), sync()]), "D _p_1, S");
+        assert_eq!(rig.answer(&[no_data(), ready(I)]), "n, Z I");
+    });
+}
+
+#[test]
+fn a_text_that_the_server_has_is_not_parsed_again() {
+    in_pieces(|chunk| {
+        let shared = shared(None);
+        let mut first = Rig::of(chunk, &shared, 1);
+        first.send(&[parse("s", "select 1"), sync()]);
+        first.answer(&[parsed(), ready(I)]);
+        first.release();
+        let mut second = Rig::of(1 << 20, &shared, 0);
+        second.free.append(&mut first.free);
+        assert_eq!(second.send(&[parse("mine", "select 1"), bind("mine"), execute(), sync()]), "B _p_1, E, S");
+        assert_eq!(second.answer(&[bound(), complete("SELECT 0"), ready(I)]), "1, 2, C SELECT 0, Z I");
+        assert_eq!(second.engine.tally.plan_hits, 2);
+    });
+}
+
+#[test]
+fn room_is_made_in_the_order_of_the_stream() {
+    in_pieces(|chunk| {
+        let mut rig = Rig::of(chunk, &shared(None), 0);
+        rig.free.push_back(server(1));
+        let sent = rig.send(&[parse("a", "select 1"), bind("a"), parse("b", "select 2"), bind("b"), sync()]);
+        assert_eq!(sent, "P _p_1 select 1, B _p_1, C _p_1, P _p_2 select 2, B _p_2, S");
+        assert_eq!(rig.answer(&[parsed(), bound(), closed(), parsed(), bound(), ready(I)]), "1, 2, 1, 2, Z I");
+    });
+}
+
+#[test]
+fn a_close_that_is_skipped_leaves_the_statement() {
+    in_pieces(|chunk| {
+        let mut rig = Rig::of(chunk, &shared(None), 0);
+        rig.free.push_back(server(1));
+        rig.send(&[parse("a", "select 1"), sync()]);
+        rig.answer(&[parsed(), ready(I)]);
+        // Both the Close that makes room and the Parse are skipped.
+        let sent = rig.send(&[bind("nobody's"), parse("b", "select 2"), sync()]);
+        assert_eq!(sent, "B nobody's, C _p_1, P _p_2 select 2, S");
+        assert_eq!(rig.answer(&[failed(b"26000"), ready(I)]), "E 26000, Z I");
+        assert_eq!(rig.send(&[bind("a"), sync()]), "B _p_1, S");
+        assert_eq!(rig.answer(&[bound(), ready(I)]), "2, Z I");
+        assert_eq!(rig.send(&[bind("b"), sync()]), "B b, S", "a Parse that was skipped gives no name");
+    });
+}
+
+#[test]
+fn a_statement_is_parsed_again_under_its_name_only_after_a_close() {
+    in_pieces(|chunk| {
+        let mut rig = Rig::new(chunk);
+        rig.send(&[parse("s", "select 1"), sync()]);
+        rig.answer(&[parsed(), ready(I)]);
+        // No Bind behind it: Postgres is asked. The old one goes first; both are skipped.
+        rig.send(&[close("s"), sync()]);
+        rig.answer(&[ready(I)]);
+        let sent = rig.send(&[bind("nobody's"), parse("s", "select 1"), sync()]);
+        assert_eq!(sent, "B nobody's, C _p_1, P _p_1 select 1, S");
+        rig.answer(&[failed(b"26000"), ready(I)]);
+        assert_eq!(rig.send(&[parse("s", "select 1"), bind("s"), sync()]), "C _p_1, P _p_1 select 1, B _p_1, S");
+    });
+}
+
+#[test]
+fn a_name_that_is_taken_is_refused_by_postgres_itself() {
+    in_pieces(|chunk| {
+        let mut rig = Rig::new(chunk);
+        rig.send(&[parse("s", "select 1"), sync()]);
+        rig.answer(&[parsed(), ready(I)]);
+        assert_eq!(rig.send(&[parse("s", "select 2"), sync()]), "P s, P s select 2, S");
+        assert_eq!(rig.answer(&[parsed(), failed(b"42P05"), ready(I)]), "E 42P05, Z I");
+        assert!(rig.release().is_none(), "not with a statement of the client's name on it");
+        assert_eq!(rig.sent(), "C s, S");
+        assert_eq!(rig.answer(&[closed(), ready(I)]), "");
+        assert_eq!(rig.release(), Some(Release::Reuse));
+    });
+}
+
+#[test]
+fn a_failed_parse_may_be_tried_again_in_the_same_pipeline() {
+    in_pieces(|chunk| {
+        let mut rig = Rig::new(chunk);
+        // The second may not be sent before it is known whether the name is taken.
+        let sent = rig.send(&[parse("s", "select x"), sync(), parse("s", "select 1"), sync()]);
+        assert_eq!(sent, "P _p_1 select x, S");
+        assert_eq!(rig.answer(&[failed(b"42703"), ready(I)]), "E 42703, Z I");
+        assert_eq!(rig.sent(), "P _p_2 select 1, S");
+        assert_eq!(rig.answer(&[parsed(), ready(I)]), "1, Z I");
+    });
+}
+
+#[test]
+fn a_name_that_is_not_there_is_passed_on() {
+    in_pieces(|chunk| {
+        let mut rig = Rig::new(chunk);
+        assert_eq!(rig.send(&[bind("s"), describe("t"), execute(), sync()]), "B s, D t, E, S");
+        assert_eq!(rig.answer(&[failed(b"26000"), ready(I)]), "E 26000, Z I");
+        assert_eq!(rig.release(), Some(Release::Reuse));
+    });
+}
+
+#[test]
+fn the_unnamed_statement_follows_its_client() {
+    in_pieces(|chunk| {
+        let mut rig = Rig::new(chunk);
+        assert_eq!(rig.send(&[parse("", "select 1"), sync()]), "P  select 1, S");
+        rig.answer(&[parsed(), ready(I)]);
+        rig.release();
+        assert_eq!(rig.send(&[bind(""), execute(), sync()]), "P  select 1, B, E, S");
+        assert_eq!(rig.answer(&[parsed(), bound(), complete("SELECT 0"), ready(I)]), "2, C SELECT 0, Z I");
+        // A Query destroys it, and no other client's may be found in its place.
+        rig.query("select 2", "SELECT 1", I);
+        rig.release();
+        assert_eq!(rig.send(&[bind(""), sync()]), "C, B, S");
+        assert_eq!(rig.answer(&[closed(), failed(b"26000"), ready(I)]), "E 26000, Z I");
+    });
+}
+
+#[test]
+fn an_unnamed_parse_that_is_skipped_leaves_the_one_before_it() {
+    in_pieces(|chunk| {
+        let mut rig = Rig::new(chunk);
+        rig.send(&[parse("", "select 1"), sync()]);
+        rig.answer(&[parsed(), ready(I)]);
+        rig.send(&[bind("nobody's"), parse("", "select 2"), sync()]);
+        rig.answer(&[failed(b"26000"), ready(I)]);
+        rig.release();
+        assert_eq!(rig.send(&[bind(""), sync()]), "P  select 1, B, S");
+        rig.answer(&[parsed(), bound(), ready(I)]);
+        // One that is refused leaves none.
+        rig.send(&[parse("", "select x"), sync()]);
+        rig.answer(&[failed(b"42703"), ready(I)]);
+        assert_eq!(rig.send(&[bind(""), sync()]), "B, S");
+    });
+}
+
+#[test]
+fn close_is_answered_in_its_turn() {
+    in_pieces(|chunk| {
+        let mut rig = Rig::new(chunk);
+        assert_eq!(rig.send(&[close("s"), sync()]), "", "no server is needed for it");
+        assert_eq!(rig.told(), "3, Z I");
+        assert_eq!(rig.send(&[parse("s", "select 1"), close("s"), flush()]), "P _p_1 select 1, H");
+        assert_eq!(rig.answer(&[parsed()]), "1, 3");
+        assert_eq!(rig.send(&[bind("s"), sync()]), "B s, S");
+        assert_eq!(rig.answer(&[failed(b"26000"), ready(I)]), "E 26000, Z I");
+    });
+}
+
+#[test]
+fn nothing_comes_between_the_pieces_of_a_message() {
+    let mut rig = Rig::new(1 << 20);
+    rig.query("begin", "BEGIN", T);
+    rig.send(&[describe(""), flush()]);
+    let (notice, description) = (notice(), columns());
+    rig.try_answer(&[failed(b"26000")]).unwrap();
+    rig.send(&[sync()]);
+    rig.answer(&[ready(E)]);
+    rig.try_answer(&[notice[..9].to_vec()]).unwrap();
+    rig.send(&[close("s")]);
+    rig.try_answer(&[notice[9..].to_vec()]).unwrap();
+    assert_eq!(rig.told(), "N, 3");
+    assert!(!description.is_empty());
+}
