@@ -61,7 +61,7 @@ impl App {
         let config = Arc::new(config);
         let counts = Arc::new(Counts::default());
         let (stop, stopping) = watch::channel(false);
-        let classifier = Arc::new(Classifier::new());
+        let classifier = Arc::new(Classifier::default());
         let prefix = prefix()?;
         let mut caches = Caches::new(&config);
         let mut databases = Vec::new();
@@ -78,10 +78,10 @@ impl App {
             tls: server_tls(&config.listen)?,
             verifiers: Arc::new(Verifiers::new(random()?)),
         }));
-        let figures = Arc::new(Figures::new(Arc::clone(&gate), Arc::clone(&context), caches.handles(), source, stop.subscribe()));
+        let figures = Arc::new(Figures::new(Arc::clone(&gate), Arc::clone(&context), caches.handles(), source));
         let mut app = Self { gate, context, figures, tasks: Vec::new(), caches, stop, address: None, admin: None };
         app.listen(&config, &stopping)?;
-        app.serve_admin(&config, stopping).await?;
+        app.serve_admin(&config).await?;
         app.warm_up(&config);
         Ok(app)
     }
@@ -106,22 +106,17 @@ impl App {
         Ok(())
     }
 
-    async fn serve_admin(&mut self, config: &Config, stopping: watch::Receiver<bool>) -> Result<()> {
+    async fn serve_admin(&mut self, config: &Config) -> Result<()> {
         let Some(address) = config.admin.address else { return Ok(()) };
-        let token = config.admin.token.as_ref().map_or("", |token| token.expose());
+        let token = config.admin.token.as_ref().map(|token| token.expose().as_str());
         let failed = |error| Error::new(Kind::Config, format!("could not listen on [admin] address {address}")).with_source(error);
-        let admin = Admin::bind(&address.to_string(), token).await.map_err(failed)?;
+        let admin = Admin::bind(address, token).await.map_err(failed)?;
         self.admin = admin.address().ok();
         info!(url = %format!("http://{}", self.admin.unwrap_or(address)), "stats");
         let source: Arc<Figures> = Arc::clone(&self.figures);
         // It outlives the listeners: /readyz says that pgdial drains.
-        drop(stopping);
-        self.tasks.push(tokio::spawn(admin.run(source, self.stop_admin())));
+        self.tasks.push(tokio::spawn(admin.run(source, self.figures.stopped())));
         Ok(())
-    }
-
-    fn stop_admin(&self) -> watch::Receiver<bool> {
-        self.figures.stopped()
     }
 
     /// The pool of each database's own user is opened at once, so that its first clients find warm servers.
@@ -188,7 +183,11 @@ fn apply(config: Config, gate: &Gate, context: &ArcSwap<LoginContext>) -> Result
     let verifiers = Arc::clone(&context.load().verifiers);
     context.store(Arc::new(LoginContext { config: Arc::clone(&config), tls, verifiers }));
     gate.reconfigure(config);
-    Ok(changes.iter().map(ToString::to_string).collect())
+    Ok(changes.iter().map(described).collect())
+}
+
+fn described(change: &reload::Change) -> String {
+    if change.needs_restart { format!("{} (after a restart)", change.key) } else { change.key.clone() }
 }
 
 fn server_tls(listen: &Listen) -> Result<Option<Arc<tokio_rustls::rustls::ServerConfig>>> {

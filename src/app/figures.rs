@@ -54,9 +54,9 @@ impl Figures {
             stats.cache.entries = cache.entries();
             stats.cache.bytes = cache.bytes();
         }
-        for database in self.caches.databases.iter() {
-            add_totals(stats, &database.totals());
-            stats.cache.unresolved.extend(unresolved(database));
+        for cached in &self.caches.open {
+            add_totals(stats, &cached.database.totals());
+            stats.cache.unresolved.extend(unresolved(&cached.database));
         }
     }
 
@@ -72,12 +72,12 @@ impl Figures {
                     database: database.name.clone(),
                     user,
                     clients: 0,
-                    active: counts.leased as u64,
+                    active: counts.active as u64,
                     idle: counts.idle as u64,
                     waiting: counts.waiting as u64,
                     dialing: counts.connecting as u64,
                     size: counts.size as u64,
-                    max_wait_us: counts.max_wait.as_micros().try_into().unwrap_or(u64::MAX),
+                    max_wait_us: counts.oldest_wait.as_micros().try_into().unwrap_or(u64::MAX),
                 });
             }
         }
@@ -118,7 +118,7 @@ impl AdminSource for Figures {
         let before = self.caches.cache.as_ref().map_or(0, crate::cache::Cache::entries);
         match purge {
             Purge::All => {
-                self.caches.databases.iter().for_each(Database::bump_everything);
+                self.caches.open.iter().for_each(|cached| cached.database.bump_everything());
                 if let Some(cache) = &self.caches.cache {
                     cache.clear();
                 }
@@ -139,10 +139,10 @@ impl Figures {
     fn purge_table(&self, name: &str) -> Result<u64, String> {
         let (schema, table) = name.split_once('.').unwrap_or(("public", name));
         let mut purged = 0;
-        for (database, catalog) in self.caches.databases.iter().zip(self.caches.catalogs.iter()) {
-            let snapshot = catalog.load_full().ok_or("the catalog is not known at the moment")?;
+        for cached in &self.caches.open {
+            let snapshot = cached.snapshot().ok_or("the catalog is not known at the moment")?;
             if let Some(relation) = snapshot.relation(schema, table) {
-                database.apply(&Change::Relations(vec![relation.id]));
+                cached.database.apply(&Change::Relations(vec![relation.id]));
                 purged += 1;
             }
         }

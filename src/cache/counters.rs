@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::database::Lookup;
+use super::lookup::Lookup;
 use super::reason::NoCache;
 
 /// Running figures of one database.
@@ -73,7 +73,10 @@ impl Counters {
     }
 
     pub(super) fn totals(&self) -> Totals {
-        let bypass = NoCache::ALL.iter().zip(&self.bypass).map(|(reason, n)| (*reason, n.load(Relaxed)));
+        let bypass = NoCache::ALL
+            .iter()
+            .zip(&self.bypass)
+            .map(|(reason, n)| (*reason, n.load(Relaxed)));
         Totals {
             hits: self.hits.load(Relaxed),
             waits: self.waits.load(Relaxed),

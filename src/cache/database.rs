@@ -1,22 +1,20 @@
-//! Floor 1. All cache state of one database, and the one way in: [`Database::lookup`].
+//! Floor 1. All cache state of one database: words, suspension, flights, fences, and the store it shares with the others.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
 use quick_cache::sync::Cache as QuickCache;
 
 use super::counters::{Counters, Totals};
 use super::fence::Book;
-use super::flight::{Boarding, FillPermit, Flights, Join, Start};
-use super::key::{Key, KeyBuilder, OwnedKey};
-use super::plan::ReadPlan;
+use super::flight::Flights;
+use super::key::KeyBuilder;
 use super::reason::NoCache;
-use super::store::{Entry, QuickStore, Store};
+use super::store::{QuickStore, Store};
 use super::versions::{Counter, Currency, Dependencies, Slot, Stamp, Word};
-use crate::config::Ttl;
 use crate::invalidation::{Change, Footprint};
 use crate::pg::RelationId;
 use crate::query::Snapshot;
@@ -39,41 +37,6 @@ pub struct Settings {
 /// The cache state of one database. Cloning is cheap.
 #[derive(Clone)]
 pub struct Database(pub(super) Arc<Inner>);
-
-/// What a read found.
-#[derive(Debug)]
-pub enum Lookup {
-    /// The answer, fresh now.
-    Hit(Arc<Entry>),
-    /// Somebody is fetching the same answer under the current versions.
-    Wait(Join),
-    /// Nobody is: fetch it and publish it.
-    Fill(FillPermit),
-    /// Go to Postgres.
-    Bypass(NoCache),
-}
-
-/// What a read would find; nothing is counted, started or joined.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peek {
-    /// An answer.
-    Hit,
-    /// A flight to join.
-    Wait,
-    /// Nothing.
-    Miss,
-    /// No cache.
-    Bypass(NoCache),
-}
-
-/// Whether the reader needs a RowDescription from the entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Columns {
-    /// It does: an entry without one is of no use.
-    Needed,
-    /// It does not.
-    NotNeeded,
-}
 
 /// Why nothing of a database is answered from memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,92 +128,6 @@ impl Cache {
 }
 
 impl Database {
-    /// Looks a read up. A `Fill` notes the versions now: nothing of the read may have been sent before.
-    pub fn lookup(&self, key: &Key<'_>, plan: &ReadPlan, columns: Columns, now: Instant) -> Lookup {
-        let found = self.find(key, plan, columns, now);
-        let found = if self.0.shared.0.observe { observed(found) } else { found };
-        self.0.counters.count(&found);
-        found
-    }
-
-    /// What [`Database::lookup`] would say, without side effects: for look-ups whose turn has not come.
-    pub fn peek(&self, key: &Key<'_>, plan: &ReadPlan, columns: Columns, now: Instant) -> Peek {
-        if let Err(reason) = self.is_open(plan) {
-            return Peek::Bypass(reason);
-        }
-        if let Some(entry) = self.store().get(key) {
-            match entry.currency() {
-                Currency::Fenced => return Peek::Bypass(NoCache::Fence),
-                Currency::Current if plan.takes(&entry, columns, now) => return Peek::Hit,
-                Currency::Current | Currency::Moved => {}
-            }
-        }
-        match plan.stamp() {
-            Err(reason) => Peek::Bypass(reason),
-            Ok(_) if self.0.flights.is_joinable(key) => Peek::Wait,
-            Ok(_) => Peek::Miss,
-        }
-    }
-
-    fn find(&self, key: &Key<'_>, plan: &ReadPlan, columns: Columns, now: Instant) -> Lookup {
-        if let Err(reason) = self.is_open(plan) {
-            return Lookup::Bypass(reason);
-        }
-        match self.stored(key, plan, columns, now) {
-            Ok(Some(entry)) => return Lookup::Hit(entry),
-            Ok(None) => {}
-            Err(reason) => return Lookup::Bypass(reason),
-        }
-        if self.is_large(key, now) {
-            return Lookup::Bypass(NoCache::Large);
-        }
-        // From here on the versions are noted: before the table of flights is asked, before a byte is sent.
-        let stamp = match plan.stamp() {
-            Ok(stamp) => stamp,
-            Err(reason) => return Lookup::Bypass(reason),
-        };
-        let start = Start { deps: plan.deps.clone(), stamp, read_at: now };
-        let landed = || self.stored(key, plan, columns, now).ok().flatten();
-        let flight = match self.0.flights.board(key, &start, columns == Columns::Needed, landed) {
-            Err(entry) => return Lookup::Hit(entry),
-            Ok(Boarding::Join(join)) => return Lookup::Wait(join),
-            Ok(Boarding::Lead(flight)) => Some(flight),
-            Ok(Boarding::Solo) => None,
-        };
-        let memory = match plan.ttl {
-            Ttl::For(period) => period,
-            Ttl::Forever => FOREVER_LARGE,
-        };
-        Lookup::Fill(FillPermit::new(self.clone(), key.to_owned_key(), flight, start, memory))
-    }
-
-    /// Whether anything of the plan may come from memory. The suspension is loaded first: what suspends sets its mark
-    /// before it bumps, so a read that does not see the mark yet is before the bump as well.
-    fn is_open(&self, plan: &ReadPlan) -> Result<(), NoCache> {
-        if let Some(reason) = self.suspension() {
-            return Err(reason);
-        }
-        // The plan's relations are those of the snapshot it was made from; under another catalog the same names may
-        // mean others.
-        match self.0.catalog.unfenced() {
-            Some(version) if version == plan.catalog => Ok(()),
-            Some(_) => Err(NoCache::CatalogUnknown),
-            None => Err(NoCache::Fence),
-        }
-    }
-
-    /// The entry of the key if it may be given out; a dead one is taken out of the store.
-    fn stored(&self, key: &Key<'_>, plan: &ReadPlan, columns: Columns, now: Instant) -> Result<Option<Arc<Entry>>, NoCache> {
-        let Some(entry) = self.store().get(key) else { return Ok(None) };
-        match entry.currency() {
-            Currency::Fenced => return Err(NoCache::Fence),
-            Currency::Current if plan.takes(&entry, columns, now) => return Ok(Some(entry)),
-            Currency::Current if plan.is_fresh(&entry, now) => return Ok(None),
-            Currency::Current | Currency::Moved => self.store().remove(key, &entry),
-        }
-        Ok(None)
-    }
-
     /// Counts a read that never came to a look-up. [`Database::lookup`] counts its own.
     pub fn count_bypass(&self, reason: NoCache) {
         self.0.counters.bypassed(reason);
@@ -287,6 +164,11 @@ impl Database {
     pub fn resume(&self, why: Suspension) {
         self.bump_everything();
         self.0.suspended.fetch_and(!(why as u8), SeqCst);
+    }
+
+    /// Whether this is among the reasons for which nothing is answered from memory.
+    pub fn is_suspended(&self, why: Suspension) -> bool {
+        self.0.suspended.load(SeqCst) & why as u8 != 0
     }
 
     /// Why nothing is answered from memory, if so.
@@ -338,15 +220,26 @@ impl Database {
 
     /// The dependency vector of a read of `relations`.
     pub(super) fn dependencies(&self, relations: &[RelationId]) -> Dependencies {
-        let slots: Vec<Slot> = relations.iter().map(|relation| self.slot(*relation)).collect();
-        Dependencies::new(Arc::clone(&self.0.everything), Arc::clone(&self.0.catalog), slots)
+        let slots: Vec<Slot> = relations
+            .iter()
+            .map(|relation| self.slot(*relation))
+            .collect();
+        Dependencies::new(
+            Arc::clone(&self.0.everything),
+            Arc::clone(&self.0.catalog),
+            slots,
+        )
     }
 
     /// The words a fence over `footprint` holds.
     pub(super) fn words(&self, footprint: &Footprint) -> Vec<Slot> {
         match footprint {
             Footprint::Nothing => Vec::new(),
-            Footprint::Relations(relations) => relations.ids().iter().map(|relation| self.slot(*relation)).collect(),
+            Footprint::Relations(relations) => relations
+                .ids()
+                .iter()
+                .map(|relation| self.slot(*relation))
+                .collect(),
             Footprint::Everything => vec![Arc::clone(&self.0.everything)],
             Footprint::Catalog => vec![Arc::clone(&self.0.everything), Arc::clone(&self.0.catalog)],
         }
@@ -364,25 +257,13 @@ impl Database {
 
     /// Why an entry is not stored, if so.
     pub(super) fn refuses(&self, deps: &Dependencies, stamp: &Stamp) -> Option<NoCache> {
-        self.suspension().or(match deps.compare(stamp) {
+        if let Some(reason) = self.suspension() {
+            return Some(reason);
+        }
+        match deps.compare(stamp) {
             Currency::Current => None,
             Currency::Fenced => Some(NoCache::Fence),
             Currency::Moved => Some(NoCache::Moved),
-        })
-    }
-
-    pub(super) fn remember_large(&self, key: &OwnedKey, now: Instant, memory: Duration) {
-        if let Some(until) = now.checked_add(memory) {
-            self.0.shared.0.large.insert(key.as_key().hash_value(), until);
-        }
-    }
-
-    fn is_large(&self, key: &Key<'_>, now: Instant) -> bool {
-        let large = &self.0.shared.0.large;
-        match large.get(&key.hash_value()) {
-            Some(until) if now < until => true,
-            Some(_) => large.remove(&key.hash_value()).is_none(),
-            None => false,
         }
     }
 
@@ -393,6 +274,14 @@ impl Database {
             Footprint::Everything | Footprint::Catalog => 1,
         };
         self.0.counters.invalidated(relations);
+    }
+
+    pub(super) fn large(&self) -> &QuickCache<u64, Instant> {
+        &self.0.shared.0.large
+    }
+
+    pub(super) fn observes(&self) -> bool {
+        self.0.shared.0.observe
     }
 
     pub(super) fn counters(&self) -> &Counters {
@@ -429,7 +318,8 @@ impl Slots {
     /// and one made anew for the same relation has a version that no stamp holds.
     fn prune(&mut self) {
         if self.by_relation.len() >= self.prune_at {
-            self.by_relation.retain(|_, slot| Arc::strong_count(slot) > 1);
+            self.by_relation
+                .retain(|_, slot| Arc::strong_count(slot) > 1);
             self.prune_at = MIN_PRUNE.max(self.by_relation.len() * 2);
         }
     }
@@ -437,8 +327,15 @@ impl Slots {
 
 impl Suspension {
     fn first(marks: u8) -> Option<NoCache> {
-        let all = [Self::FeedLost, Self::CatalogUnknown, Self::ServerLost, Self::Paused];
-        all.into_iter().find(|why| marks & (*why as u8) != 0).map(Self::reason)
+        let all = [
+            Self::FeedLost,
+            Self::CatalogUnknown,
+            Self::ServerLost,
+            Self::Paused,
+        ];
+        all.into_iter()
+            .find(|why| marks & (*why as u8) != 0)
+            .map(Self::reason)
     }
 
     fn reason(self) -> NoCache {
@@ -450,16 +347,6 @@ impl Suspension {
     }
 }
 
-/// In observe mode entries are filled as usual, and every answer that would have been given is counted instead.
-fn observed(found: Lookup) -> Lookup {
-    match found {
-        Lookup::Hit(_) | Lookup::Wait(_) => Lookup::Bypass(NoCache::Observe),
-        Lookup::Fill(_) | Lookup::Bypass(_) => found,
-    }
-}
-
-/// How long a result under a rule without end is remembered as too large.
-const FOREVER_LARGE: Duration = Duration::from_secs(60);
 /// So many keys are remembered as too large.
 const MAX_LARGE: usize = 8192;
 /// Below this no words are looked for that nobody holds.

@@ -104,9 +104,28 @@ impl Join {
 }
 
 impl FillPermit {
-    pub(super) fn new(database: Database, key: OwnedKey, flight: Option<Flight>, start: Start, memory: Duration) -> Self {
-        let Start { deps, stamp, read_at } = start;
-        Self { database, key, flight, deps, stamp, read_at, memory, landed: false }
+    pub(super) fn new(
+        database: Database,
+        key: OwnedKey,
+        flight: Option<Flight>,
+        start: Start,
+        memory: Duration,
+    ) -> Self {
+        let Start {
+            deps,
+            stamp,
+            read_at,
+        } = start;
+        Self {
+            database,
+            key,
+            flight,
+            deps,
+            stamp,
+            read_at,
+            memory,
+            landed: false,
+        }
     }
 
     /// More bytes than this are not kept: capturing can stop, see [`FillPermit::too_large`].
@@ -127,9 +146,16 @@ impl FillPermit {
         // The check may be overtaken by a write before the insert. The entry carries the older stamp, so no look-up
         // would take it: the check saves room, the stamp keeps the promise.
         let refused = self.database.refuses(&self.deps, &self.stamp);
-        let entry = Arc::new(Entry::new(answer, self.deps.clone(), self.stamp.clone(), self.read_at));
+        let entry = Arc::new(Entry::new(
+            answer,
+            self.deps.clone(),
+            self.stamp.clone(),
+            self.read_at,
+        ));
         if refused.is_none() {
-            self.database.store().insert(self.key.clone(), Arc::clone(&entry));
+            self.database
+                .store()
+                .insert(self.key.clone(), Arc::clone(&entry));
         }
         // Into the store first, out of the table second: a look-up that finds no flight looks into the store once more.
         self.land(Joined::Entry(Arc::clone(&entry)));
@@ -178,7 +204,9 @@ impl Drop for FillPermit {
 
 impl std::fmt::Debug for FillPermit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FillPermit").field("shared", &self.flight.is_some()).finish_non_exhaustive()
+        f.debug_struct("FillPermit")
+            .field("shared", &self.flight.is_some())
+            .finish_non_exhaustive()
     }
 }
 
@@ -191,8 +219,13 @@ pub(super) struct Start {
 
 impl Flights {
     pub(super) fn new() -> Self {
-        let shards = (0..SHARDS).map(|_| Mutex::new(HashMap::with_hasher(KeyHash))).collect();
-        Self { shards, next_id: AtomicU64::new(0) }
+        let shards = (0..SHARDS)
+            .map(|_| Mutex::new(HashMap::with_hasher(KeyHash)))
+            .collect();
+        Self {
+            shards,
+            next_id: AtomicU64::new(0),
+        }
     }
 
     /// Joins the flight of the key, or starts one. `landed` is asked under the lock when there is none: one may have
@@ -204,13 +237,19 @@ impl Flights {
         columns: bool,
         landed: impl FnOnce() -> Option<T>,
     ) -> Result<Boarding, T> {
-        let Some(shard) = self.shard(key.hash_value()) else { return Ok(Boarding::Solo) };
+        let Some(shard) = self.shard(key.hash_value()) else {
+            return Ok(Boarding::Solo);
+        };
         let mut flights = shard.lock();
         // A borrowed key cannot be looked up in std's map; the copy is needed anyway where this read leads.
         let owned = key.to_owned_key();
         match flights.get(&owned) {
             Some(flight) if flight.is_current() => {
-                return Ok(if columns && !flight.columns { Boarding::Solo } else { Boarding::Join(flight.join()) });
+                return Ok(if columns && !flight.columns {
+                    Boarding::Solo
+                } else {
+                    Boarding::Join(flight.join())
+                });
             }
             // Outdated: its leader lands it for those who joined in time, and finds its place taken.
             Some(_) => {}
@@ -236,8 +275,13 @@ impl Flights {
 
     /// Whether a flight of the key could be joined now.
     pub(super) fn is_joinable(&self, key: &Key<'_>) -> bool {
-        let Some(shard) = self.shard(key.hash_value()) else { return false };
-        shard.lock().get(&key.to_owned_key()).is_some_and(Flight::is_current)
+        let Some(shard) = self.shard(key.hash_value()) else {
+            return false;
+        };
+        shard
+            .lock()
+            .get(&key.to_owned_key())
+            .is_some_and(Flight::is_current)
     }
 
     /// How many are in the air.
@@ -246,7 +290,9 @@ impl Flights {
     }
 
     fn remove(&self, key: &OwnedKey, id: u64) {
-        let Some(shard) = self.shard(key.as_key().hash_value()) else { return };
+        let Some(shard) = self.shard(key.as_key().hash_value()) else {
+            return;
+        };
         let mut flights = shard.lock();
         if flights.get(key).is_some_and(|flight| flight.id == id) {
             flights.remove(key);
@@ -265,7 +311,9 @@ impl Flight {
     }
 
     fn join(&self) -> Join {
-        Join { receiver: self.sender.subscribe() }
+        Join {
+            receiver: self.sender.subscribe(),
+        }
     }
 }
 

@@ -25,6 +25,8 @@ pub enum NoCache {
     UserOperator,
     /// A type that is not Postgres's own.
     UserType,
+    /// The database has a cast of a user between built-in types: any expression may call it.
+    UserCast,
     /// CURRENT_DATE, CURRENT_USER and their like.
     ValueFunction,
     /// A literal such as 'now' or 'today'.
@@ -81,7 +83,7 @@ pub enum NoCache {
 
 impl NoCache {
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::Off,
         Self::Observe,
         Self::NoRule,
@@ -93,6 +95,7 @@ impl NoCache {
         Self::UserFunction,
         Self::UserOperator,
         Self::UserType,
+        Self::UserCast,
         Self::ValueFunction,
         Self::TimeWord,
         Self::Locking,
@@ -135,6 +138,7 @@ impl NoCache {
             Self::UserFunction => "user_function",
             Self::UserOperator => "user_operator",
             Self::UserType => "user_type",
+            Self::UserCast => "user_cast",
             Self::ValueFunction => "value_function",
             Self::TimeWord => "time_word",
             Self::Locking => "locking",
@@ -179,8 +183,18 @@ mod tests {
         for (at, reason) in NoCache::ALL.iter().enumerate() {
             assert_eq!(reason.index(), at, "{reason:?}");
             let word = reason.as_str();
-            assert!(word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{word}");
-            assert_eq!(NoCache::ALL.iter().filter(|other| other.as_str() == word).count(), 1, "{word}");
+            assert!(
+                word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
+                "{word}"
+            );
+            assert_eq!(
+                NoCache::ALL
+                    .iter()
+                    .filter(|other| other.as_str() == word)
+                    .count(),
+                1,
+                "{word}"
+            );
         }
     }
 
@@ -188,7 +202,11 @@ mod tests {
     fn each_reason_is_documented() {
         let page = include_str!("../../docs/CONSISTENCY.md");
         for reason in NoCache::ALL {
-            assert!(page.contains(&format!("| `{}` |", reason.as_str())), "{}", reason.as_str());
+            assert!(
+                page.contains(&format!("| `{}` |", reason.as_str())),
+                "{}",
+                reason.as_str()
+            );
         }
     }
 }

@@ -1,1 +1,15 @@
 //! Floor 3. What Postgres says of its tables.
+//!
+//! A [`Watcher`] per database holds one control connection. It reads the catalog in one snapshot of Postgres's, asks every so often
+//! whether anything has changed, and withdraws what it read as soon as it cannot ask.
+
+mod load;
+mod tls;
+mod watch;
+
+pub use load::load;
+pub use tls::MakeRustls;
+pub use watch::{Change, Mark, OnChange, Watcher};
+
+#[cfg(test)]
+mod tests;

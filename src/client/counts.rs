@@ -20,7 +20,7 @@ crate::label!(Pin:
 
 crate::label!(NoCache:
     Off, Observe, NoRule, Revalidate, NotARead, SeveralStatements, NoTable, VolatileFunction, UserFunction, UserOperator,
-    UserType, ValueFunction, TimeWord, Locking, Sampling, SystemColumn, SystemRelation, Temp, UnknownRelation,
+    UserType, UserCast, ValueFunction, TimeWord, Locking, Sampling, SystemColumn, SystemRelation, Temp, UnknownRelation,
     NotPlainTable, RowSecurity, Opaque, OversizedText, InTransaction, Isolation, SessionState, Pinned, Batch, Format,
     Fence, Moved, FeedLost, CatalogUnknown, Large, TooLarge, Failed, Suspended,
 );

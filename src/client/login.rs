@@ -67,34 +67,36 @@ pub struct LoggedIn {
 
 /// Runs the login. On an error the client has been told, and its connection is closed.
 pub async fn login(stream: Stream, peer: Peer, context: &LoginContext) -> Result<Outcome> {
-    let mut session = Session { stream, peer, context, inbox: Vec::new(), out: Vec::new() };
-    match session.run().await {
-        Ok(Some(Packet::Cancel(key))) => Ok(Outcome::Cancel(key)),
-        Ok(None) => Ok(Outcome::Closed),
-        Ok(Some(Packet::Startup(startup))) => {
-            let (user, database) = names(&startup)?;
-            Ok(Outcome::Session(LoggedIn {
-                stream: session.stream,
-                peer,
-                user,
-                database,
-                version: startup.version.spoken(),
-                startup,
-                pending: session.out,
-                leftover: session.inbox,
-            }))
-        }
-        Err(error) => {
-            session.refuse(&error).await;
-            Err(error)
+    let inbox = Vec::new();
+    let mut session = Session {
+        stream,
+        peer,
+        context,
+        inbox,
+        out: Vec::new(),
+        tls_asked: false,
+        gss_asked: false,
+    };
+    loop {
+        match session.run().await {
+            Ok(Next::Encrypt(config)) => session = session.encrypt(config).await?,
+            Ok(Next::Cancel(key)) => return Ok(Outcome::Cancel(key)),
+            Ok(Next::Closed) => return Ok(Outcome::Closed),
+            Ok(Next::Enter(startup)) => return session.enter(startup).map(Outcome::Session),
+            Err(error) => {
+                session.refuse(&error).await;
+                return Err(error);
+            }
         }
     }
 }
 
-/// The packet that ends the first phase.
-enum Packet {
+/// What is to be done with a connection.
+enum Next {
+    Encrypt(Arc<ServerConfig>),
     Cancel(BackendKey),
-    Startup(StartupMessage),
+    Enter(StartupMessage),
+    Closed,
 }
 
 struct Session<'a> {
@@ -103,21 +105,21 @@ struct Session<'a> {
     context: &'a LoginContext,
     inbox: Vec<u8>,
     out: Vec<u8>,
+    tls_asked: bool,
+    gss_asked: bool,
 }
 
 impl Session<'_> {
-    async fn run(&mut self) -> Result<Option<Packet>> {
-        let Some(packet) = self.first_packet().await? else {
-            return Ok(None);
-        };
-        if let Packet::Startup(startup) = &packet {
-            self.enter(startup).await?;
+    async fn run(&mut self) -> Result<Next> {
+        let next = self.first_packet().await?;
+        if let Next::Enter(startup) = &next {
+            self.identify(startup).await?;
         }
-        Ok(Some(packet))
+        Ok(next)
     }
 
     /// Postgres's order: the connection's kind, the proof, and only then whether the database exists.
-    async fn enter(&mut self, startup: &StartupMessage) -> Result<()> {
+    async fn identify(&mut self, startup: &StartupMessage) -> Result<()> {
         startup::check(startup)?;
         let (user, database) = names(startup)?;
         self.check_encryption()?;
@@ -126,20 +128,44 @@ impl Session<'_> {
         }
         self.prove(&user, &database).await?;
         if *database != *CONSOLE && self.context.config.database(&database).is_none() {
-            let error = Error::new(Kind::Config, format!("database \"{database}\" does not exist"));
-            return Err(error.with_sqlstate(SqlState(*b"3D000")).with_hint("pgdial serves the databases of its config file."));
+            let error = Error::new(
+                Kind::Config,
+                format!("database \"{database}\" does not exist"),
+            );
+            return Err(error
+                .with_sqlstate(SqlState(*b"3D000"))
+                .with_hint("pgdial serves the databases of its config file."));
         }
         Ok(())
+    }
+
+    fn enter(self, startup: StartupMessage) -> Result<LoggedIn> {
+        let (user, database) = names(&startup)?;
+        Ok(LoggedIn {
+            stream: self.stream,
+            peer: self.peer,
+            user,
+            database,
+            version: startup.version.spoken(),
+            startup,
+            pending: self.out,
+            leftover: self.inbox,
+        })
     }
 
     /// The next `p` message, at most `limit` bytes. What was prepared is sent first.
     async fn password_message(&mut self, limit: usize) -> Result<Vec<u8>> {
         self.flush().await?;
-        let message = next_message(&mut self.stream, &mut self.inbox, limit).await.map_err(gone)?;
+        let message = next_message(&mut self.stream, &mut self.inbox, limit)
+            .await
+            .map_err(gone)?;
         if message.tag == tag::PASSWORD {
             return Ok(message.body);
         }
-        let text = format!("expected password response, got message type {}", message.tag);
+        let text = format!(
+            "expected password response, got message type {}",
+            message.tag
+        );
         Err(Error::new(Kind::Protocol, text))
     }
 
@@ -147,7 +173,10 @@ impl Session<'_> {
         let written = self.stream.write_all(&self.out).await;
         self.out.clear();
         written.map_err(|error| gone(error.into()))?;
-        self.stream.flush().await.map_err(|error| gone(error.into()))
+        self.stream
+            .flush()
+            .await
+            .map_err(|error| gone(error.into()))
     }
 
     /// Tells the client and closes. Whether that arrives is the client's affair.
@@ -172,12 +201,14 @@ fn names(startup: &StartupMessage) -> Result<(Box<str>, Box<str>)> {
 
 fn violation(violation: crate::wire::Violation) -> Error {
     let error = Error::new(Kind::Protocol, violation.to_string());
-    error.with_sqlstate(SqlState(violation.sqlstate().0))
+    error.with_sqlstate(violation.sqlstate())
 }
 
 fn gone(fault: Fault) -> Error {
     match fault {
         Fault::Violation(found) => violation(found),
-        Fault::Closed | Fault::Io(_) => Error::new(Kind::ClientGone, "the client left during login").with_source(fault),
+        Fault::Closed | Fault::Io(_) => {
+            Error::new(Kind::ClientGone, "the client left during login").with_source(fault)
+        }
     }
 }

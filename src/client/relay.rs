@@ -3,6 +3,10 @@
 //! One task polls both sockets. Nothing is read from a side while the other side's bytes pile up, so memory is bounded
 //! whatever the size of a row, and both directions can always move. A client that idles holds no buffer.
 
+mod end;
+mod input;
+mod limits;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,26 +16,18 @@ use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 
 use crate::cache::Joined;
-use crate::engine::{Engine, Release, Want};
-use crate::error::{Error, Kind};
+use crate::engine::{Engine, Release};
+use crate::error::{Error, Kind, SqlState};
 use crate::net::Stream;
-use crate::pg::TransactionStatus;
-use crate::server::{Checkout, Dialer, Disposition, Lease, ServerPool, Set, Slot, Target, Ticket};
+use crate::server::{Dialer, Disposition, Lease, ServerPool, Set, Slot, Target, Ticket};
 
-use super::buffers::{Buffers, CHUNK};
+use super::buffers::Buffers;
 use super::meter::Meter;
 use super::pipe::{self, HIGH_WATER};
 
-/// Periods that end a client's wait or its session. Zero = never.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Limits {
-    /// A statement may take so long.
-    pub query: Duration,
-    /// An open transaction may sit idle so long.
-    pub idle_in_transaction: Duration,
-    /// A client may sit idle so long.
-    pub idle: Duration,
-}
+use self::limits::overdue;
+
+pub use self::limits::Limits;
 
 /// A client that has logged in.
 pub struct Relay {
@@ -288,113 +284,6 @@ impl Relay {
         self.ending.get_or_insert(End::Refused);
     }
 
-    fn client_turn(&mut self, cx: &mut Context<'_>, buffer: &mut Vec<u8>, now: Instant) -> bool {
-        if self.ending.is_some() || self.client_eof || self.engine.server_out.len() >= HIGH_WATER {
-            return false;
-        }
-        let room = match self.wait {
-            Wait::Input { room } => room.max(CHUNK),
-            // So that a client that goes away while it waits is noticed; what it sends meanwhile is bounded.
-            Wait::Server(_) | Wait::Replies | Wait::Flight(_) => CHUNK,
-        };
-        if self.inbox.len() >= room {
-            return false;
-        }
-        match pipe::poll_read(&mut self.stream, cx, buffer) {
-            Poll::Pending => false,
-            Poll::Ready(Ok(n)) if n > 0 => {
-                self.meter.from_client(n);
-                if self.inbox.is_empty() && matches!(self.wait, Wait::Input { .. }) {
-                    self.feed(buffer, cx, now);
-                } else {
-                    self.inbox.append(buffer);
-                    if matches!(self.wait, Wait::Input { .. }) {
-                        self.feed_inbox(cx, now);
-                    }
-                }
-                self.maybe_release();
-                true
-            }
-            Poll::Ready(_) => {
-                self.client_eof = true;
-                self.ending = Some(End::ClientGone);
-                true
-            }
-        }
-    }
-
-    fn feed_inbox(&mut self, cx: &mut Context<'_>, now: Instant) {
-        let mut input = std::mem::take(&mut self.inbox);
-        self.feed(&mut input, cx, now);
-    }
-
-    /// Hands bytes of the client to the engine until it wants something else. What is left goes to the inbox.
-    fn feed(&mut self, input: &mut Vec<u8>, cx: &mut Context<'_>, now: Instant) {
-        let mut at = 0;
-        loop {
-            let taken = match self.engine.on_client(input.get(at..).unwrap_or_default(), now) {
-                Ok(taken) => taken,
-                Err(error) => {
-                    self.refuse(&error);
-                    break;
-                }
-            };
-            let relay = input.get(at + taken.relay.start..at + taken.relay.end).unwrap_or_default();
-            self.to_server(cx, relay);
-            at += taken.consumed;
-            if !self.follow(taken.want, cx) {
-                break;
-            }
-        }
-        if at < input.len() {
-            self.inbox = input.split_off(at);
-        }
-    }
-
-    fn to_server(&mut self, cx: &mut Context<'_>, relay: &[u8]) {
-        match self.lease.as_mut() {
-            Some(lease) => pipe::write_on(&mut lease.stream, cx, &mut self.engine.server_out, relay),
-            None => debug_assert!(relay.is_empty() && self.engine.server_out.is_empty()),
-        }
-    }
-
-    /// True: present the input again at once.
-    fn follow(&mut self, want: Want, cx: &mut Context<'_>) -> bool {
-        match want {
-            Want::Input { room } => self.wait = Wait::Input { room },
-            Want::Replies => self.wait = Wait::Replies,
-            Want::Flight(join) => {
-                self.release();
-                self.wait = Wait::Flight(Box::pin(join.landed()));
-                cx.waker().wake_by_ref();
-            }
-            Want::Goodbye => {
-                self.ending.get_or_insert(End::Goodbye);
-            }
-            Want::Server => match self.pool.try_checkout(self.set.id) {
-                Checkout::Ready(lease) => {
-                    self.adopt(lease);
-                    return true;
-                }
-                Checkout::Wait(ticket) => {
-                    self.slot.set_waiting(true);
-                    self.meter.waits();
-                    self.wait = Wait::Server(ticket);
-                    // The ticket has to be polled once to be woken.
-                    cx.waker().wake_by_ref();
-                }
-            },
-        }
-        false
-    }
-
-    fn hand_over(&mut self, lease: &mut Lease<Dialer>) {
-        let Some(state) = lease.state.take() else { return };
-        self.slot.lease(&self.target, state.key.as_ref());
-        self.engine.lease(state);
-        self.wait = Wait::Input { room: 0 };
-    }
-
     fn wait_turn(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         match &mut self.wait {
             Wait::Input { .. } | Wait::Replies => false,
@@ -450,7 +339,10 @@ impl Relay {
     fn on_signals(&mut self, cx: &mut Context<'_>, now: Instant) {
         if matches!(self.wait, Wait::Server(_)) && self.slot.take_queued_cancel() {
             self.meter.waited(now);
-            self.refuse_batch(&Error::new(Kind::Cancelled, "canceling statement due to user request"), cx, now);
+            let error = Error::new(Kind::CheckoutTimeout, "canceling statement due to user request");
+            self.refuse_batch(&error.with_sqlstate(SqlState(*b"57014")), cx, now);
+            // What it waits for now has not been polled yet.
+            cx.waker().wake_by_ref();
         }
         if self.slot.is_draining() && self.ending.is_none() && self.engine.is_quiet() && self.inbox.is_empty() {
             self.engine.refuse(&Error::new(Kind::Draining, "terminating connection due to administrator command"));
@@ -469,79 +361,7 @@ impl Relay {
             }
         }
     }
-
-    /// The session is over: clean the server, or close it.
-    async fn finish(&mut self) {
-        self.slot.set_waiting(false);
-        self.wait = Wait::Replies;
-        self.engine.hang_up();
-        let cleaned = tokio::time::timeout(CLEAN_LIMIT, std::future::poll_fn(|cx| self.clean(cx))).await;
-        if cleaned.is_err() {
-            let _told = self.engine.server_lost(Error::new(Kind::ServerLost, "the server did not finish its clean-up"));
-        }
-        self.release();
-        self.lease = None;
-        let _ = std::future::poll_fn(|cx| pipe::shutdown(&mut self.stream, cx)).await;
-    }
-
-    /// Runs what the engine still has to say to the server.
-    fn clean(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut buffer = self.buffers.take();
-        loop {
-            self.engine.client_out.clear();
-            self.flush_server(cx);
-            if self.lease.is_none() || self.engine.wants_release() || !self.engine.is_cleaning() {
-                break;
-            }
-            let Some(lease) = self.lease.as_mut() else { break };
-            match pipe::poll_read(&mut lease.stream, cx, &mut buffer) {
-                Poll::Pending => {
-                    self.buffers.put(buffer);
-                    return Poll::Pending;
-                }
-                Poll::Ready(Ok(n)) if n > 0 => self.clean_step(&buffer),
-                Poll::Ready(_) => drop(self.engine.server_lost(Error::new(Kind::ServerLost, "closed"))),
-            }
-        }
-        self.buffers.put(buffer);
-        Poll::Ready(())
-    }
-
-    fn clean_step(&mut self, fresh: &[u8]) {
-        self.server_inbox.extend_from_slice(fresh);
-        let input = std::mem::take(&mut self.server_inbox);
-        match self.engine.on_server(&input, Instant::now()) {
-            Ok(taken) => self.server_inbox = input.get(taken.consumed..).unwrap_or_default().to_vec(),
-            Err(error) => drop(self.engine.server_lost(error)),
-        }
-    }
-}
-
-impl Limits {
-    /// How often to look at the clock.
-    fn tick(&self) -> Option<Duration> {
-        let shortest = [self.query, self.idle_in_transaction, self.idle].into_iter().filter(|limit| !limit.is_zero()).min()?;
-        Some((shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(5)))
-    }
-}
-
-/// What has taken too long, if anything.
-fn overdue(limits: &Limits, engine: &Engine, meter: &Meter, now: Instant) -> Option<Error> {
-    let over = |limit: Duration| !limit.is_zero() && now.saturating_duration_since(meter.quiet_since()) >= limit;
-    if engine.is_busy() {
-        let running = now.saturating_duration_since(meter.busy_since());
-        return (!limits.query.is_zero() && running >= limits.query).then(|| {
-            Error::new(Kind::QueryTimeout, format!("the statement ran longer than query_timeout ({:?})", limits.query))
-        });
-    }
-    if engine.status() != TransactionStatus::Idle {
-        return over(limits.idle_in_transaction)
-            .then(|| Error::new(Kind::IdleInTransaction, "terminating connection due to idle-in-transaction timeout"));
-    }
-    over(limits.idle).then(|| Error::new(Kind::IdleSession, "terminating connection due to idle-session timeout"))
 }
 
 /// A client with more to do keeps its server over so many transactions in a row.
 const KEEP_MAX: u8 = 16;
-/// For DISCARD ALL after a client has gone.
-const CLEAN_LIMIT: Duration = Duration::from_secs(5);

@@ -303,6 +303,11 @@ impl Engine {
     /// The server connection broke, or said what it cannot have said. What the client is to be told, if it has not been.
     pub fn server_lost(&mut self, error: Error) -> Option<Error> {
         self.lose_reads();
+        if !self.fatal {
+            // It may have crashed, and what a crash takes with it (unlogged tables, commits that were not yet on disk) may
+            // have been read.
+            self.forget_everything();
+        }
         self.release = Some(Release::Close);
         if self.fatal {
             return None;

@@ -203,6 +203,13 @@ impl Engine {
         }
     }
 
+    /// Nothing that was read before counts any more.
+    pub(super) fn forget_everything(&self) {
+        if let Some(cache) = self.shared.cache.as_ref() {
+            cache.database.bump_everything();
+        }
+    }
+
     /// The client is gone: a commit of its that is still open must not be forgotten.
     pub(super) fn abandon_reads(&mut self) {
         self.lose_reads();

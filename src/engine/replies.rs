@@ -154,8 +154,18 @@ impl Engine {
             }
         } else {
             self.completed(message, body, owed.owner);
+            self.accepted(owed.undo.as_deref());
         }
         Ok(sink_of(owed.owner))
+    }
+
+    /// A Parse by name has succeeded.
+    fn accepted(&self, undo: Option<&Undo>) {
+        if let Some(Undo::Named { name, written: Some(_), .. }) = undo
+            && let (Some(plan), Some(server)) = (self.session.statements.get(name), self.server.as_ref())
+        {
+            plan.accept(server.reader.set, self.shared.schema_generation());
+        }
     }
 
     /// CommandComplete ends a fill, and tells of statements that reach beyond their own transaction.

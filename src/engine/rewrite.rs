@@ -10,10 +10,10 @@ use std::sync::Arc;
 use crate::pg::TransactionStatus;
 use crate::plan::Plan;
 use crate::session::{Pin, Unnamed, UnnamedId};
-use crate::wire::{Header, Oids};
+use crate::wire::{Frame, Header, Oids};
 use crate::wire::frontend::{self, Bind, Close, Describe, Parse, Target, tag};
 
-use super::intake::Message;
+use super::intake::{Message, TEXT_MAX};
 use super::ledger::{Ask, Local, Owner};
 use super::route::Route;
 use super::undo::Undo;
@@ -81,6 +81,34 @@ impl Engine {
             && !self.unsettled
             && server.plans.generation(plan.id()) == Some(self.shared.schema_generation())
             && bind_follows(behind)
+    }
+
+    /// All servers are busy, and the client only wants to prepare what Postgres has accepted before, under the same startup
+    /// parameters and schema: it need not wait. (A driver that prepares while its other connections hold every server in
+    /// open transactions would wait for itself.) Gives the length of what was answered.
+    pub fn prepare_without_server(&mut self, input: &[u8], set: u32) -> Option<usize> {
+        let (frame, rest) = Frame::split(input, TEXT_MAX).ok()??;
+        let (sync, behind) = Frame::split(rest, TEXT_MAX).ok()??;
+        let quiet = self.server.is_none() && !self.refused && self.rest_in.left == 0 && !self.session.materialised;
+        if !quiet || frame.tag != tag::PARSE || sync.tag != tag::SYNC {
+            return None;
+        }
+        let parse = Parse::decode(frame.body).ok()?;
+        if parse.name.is_empty() || self.session.epoch != 0 || self.session.statements.get(parse.name).is_some() {
+            return None;
+        }
+        let class = self.classify(parse.text);
+        let plan = self.shared.plans.intern(parse.text, parse.types.as_bytes(), 0, &class);
+        if !plan.is_accepted(set, self.shared.schema_generation()) {
+            return None;
+        }
+        self.session.statements.insert(parse.name, plan);
+        super::synth::local(Local::ParseComplete, &mut self.client_out);
+        super::synth::ready_for_query(TransactionStatus::Idle, &mut self.client_out);
+        self.tally.batches += 1;
+        self.tally.local += 1;
+        self.tally.plan_hits += 1;
+        Some(input.len() - behind.len())
     }
 
     pub(super) fn bind(&mut self, message: &Message<'_>, route: &mut Route<'_>) {

@@ -90,6 +90,8 @@ pub struct CacheShared {
 pub struct Reader {
     /// Unique in the process.
     pub id: u64,
+    /// The set of startup parameters.
+    pub set: u32,
     /// The effective role.
     pub role: Box<str>,
     /// The effective search_path.

@@ -2,4 +2,4 @@
 
 mod notify;
 
-pub use notify::{Notify, Settings};
+pub use notify::{Catalog, Notify, Settings};

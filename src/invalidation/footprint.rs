@@ -5,7 +5,7 @@
 
 use crate::pg::RelationId;
 use crate::query::{CopyKind, Kind, Relation, RelationName, Snapshot, Statement};
-use crate::query::{FunctionClass, Hazard};
+use crate::query::{FunctionClass, Hazard, Obstacle};
 
 /// What a write may have changed.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -109,7 +109,15 @@ impl<'a> Scope<'a> {
 
     /// Whether a name that means no relation can only be that of a common table expression.
     pub fn is_cte(&self, name: &RelationName, statement: &Statement) -> bool {
-        !self.temp && name.schema.is_none() && statement.cte_names.contains(&name.name)
+        let temp = self.temp
+            || self
+                .search_path
+                .iter()
+                .any(|schema| schema.starts_with("pg_temp"));
+        let role_is_known = self
+            .snapshot
+            .is_none_or(|snapshot| snapshot.bypasses_row_security(self.role).is_some());
+        !temp && role_is_known && name.schema.is_none() && statement.cte_names.contains(&name.name)
     }
 }
 
@@ -166,66 +174,108 @@ fn by_names(statement: &Statement, scope: &Scope<'_>) -> Footprint {
         // COPY TO PROGRAM.
         return Footprint::Catalog;
     }
-    written(statement, scope).union(called(statement, scope)).union(read(statement, scope))
+    written(statement, scope)
+        .union(called(statement, scope))
+        .union(read(statement, scope))
 }
 
 /// The targets, where writing them changes nothing else.
 fn written(statement: &Statement, scope: &Scope<'_>) -> Footprint {
     if statement.writes.is_empty() {
-        return if statement.may_write { Footprint::Everything } else { Footprint::Nothing };
+        return if statement.may_write {
+            Footprint::Everything
+        } else {
+            Footprint::Nothing
+        };
     }
-    let Some(snapshot) = scope.snapshot else { return Footprint::Everything };
-    let targets = statement.writes.iter().map(|name| scope.relation(name).filter(|target| target.plain_write));
+    let Some(snapshot) = scope.snapshot else {
+        return Footprint::Everything;
+    };
+    let targets = statement.writes.iter().map(|name| {
+        scope
+            .relation(name)
+            .filter(|target| target.plain_write && reads_quietly(target, statement))
+    });
     let ids: Option<Vec<RelationId>> = targets.map(|target| Some(target?.id)).collect();
-    ids.map_or(Footprint::Everything, |ids| Footprint::of(ids, snapshot.version))
+    ids.map_or(Footprint::Everything, |ids| {
+        Footprint::of(ids, snapshot.version)
+    })
 }
 
 /// Functions, operators and types: code of a user may do anything, DDL too.
 fn called(statement: &Statement, scope: &Scope<'_>) -> Footprint {
-    let calls_nothing = statement.functions.is_empty()
-        && statement.operators.is_empty()
-        && statement.types.is_empty()
-        && statement.fields.is_empty();
     let Some(snapshot) = scope.snapshot else {
-        return if calls_nothing { Footprint::Nothing } else { Footprint::Catalog };
+        return if calls_nothing(statement) {
+            Footprint::Nothing
+        } else {
+            Footprint::Catalog
+        };
     };
-    let builtin = statement.operators.iter().all(|name| snapshot.operator_is_builtin(name))
-        && statement.types.iter().all(|name| snapshot.type_is_builtin(name))
-        && statement.fields.iter().all(|field| !may_call(snapshot, field));
-    let start = if builtin { Footprint::Nothing } else { Footprint::Catalog };
-    let functions = statement.functions.iter().map(|name| match snapshot.function_class(name) {
-        FunctionClass::Immutable | FunctionClass::BySettings | FunctionClass::Harmless => Footprint::Nothing,
-        FunctionClass::Effectful => Footprint::Everything,
-        FunctionClass::User | FunctionClass::Unknown => Footprint::Catalog,
-    });
+    if snapshot.obstacle(statement, true) == Some(Obstacle::UserCast) {
+        return Footprint::Catalog;
+    }
+    let builtin = statement
+        .operators
+        .iter()
+        .all(|name| snapshot.operator_is_builtin(name))
+        && statement
+            .types
+            .iter()
+            .all(|name| snapshot.type_is_builtin(name))
+        && statement
+            .fields
+            .iter()
+            .all(|field| snapshot.field_is_plain(field));
+    let start = if builtin {
+        Footprint::Nothing
+    } else {
+        Footprint::Catalog
+    };
+    let functions = statement
+        .functions
+        .iter()
+        .map(|name| match snapshot.function_class(name) {
+            FunctionClass::Immutable | FunctionClass::BySettings | FunctionClass::Harmless => {
+                Footprint::Nothing
+            }
+            FunctionClass::Effectful => Footprint::Everything,
+            FunctionClass::User | FunctionClass::Unknown => Footprint::Catalog,
+        });
     functions.fold(start, Footprint::union)
-}
-
-/// `t.f` is `f(t)` where `t` has no column `f`. Built-in functions do not take a row of a table.
-fn may_call(snapshot: &Snapshot, field: &str) -> bool {
-    snapshot.function_class(&RelationName::new(None, field)) == FunctionClass::User
 }
 
 /// What is only read still counts if reading it may run code of a user: views, policies, foreign tables.
 fn read(statement: &Statement, scope: &Scope<'_>) -> Footprint {
-    let harmless = statement.reads.iter().all(|name| {
-        match scope.relation(name) {
-            Some(relation) => reads_quietly(relation),
+    let harmless = statement
+        .reads
+        .iter()
+        .all(|name| match scope.relation(name) {
+            Some(relation) => reads_quietly(relation, statement),
             None => scope.is_cte(name, statement),
-        }
-    });
-    if harmless { Footprint::Nothing } else { Footprint::Everything }
+        });
+    if harmless {
+        Footprint::Nothing
+    } else {
+        Footprint::Everything
+    }
 }
 
-fn reads_quietly(relation: &Relation) -> bool {
-    let quiet_hazard = matches!(
+/// What the catalog says of names holds for calls over built-in types. Where a relation may have columns of other types,
+/// a built-in name may mean code of a user.
+fn reads_quietly(relation: &Relation, statement: &Statement) -> bool {
+    let table = !relation.row_security && matches!(relation.kind, 'r' | 'p' | 'm' | 'S' | 't');
+    let hazard = !matches!(
         relation.read_hazard,
-        None | Some(Hazard::System | Hazard::Partition | Hazard::Inheritance | Hazard::ColumnType)
+        Some(Hazard::Rule | Hazard::RowSecurity | Hazard::UserCode)
     );
-    relation.plain_read
-        || relation.system
-        || (!relation.row_security && quiet_hazard && matches!(relation.kind, 'r' | 'p'))
-        || (!relation.row_security && matches!(relation.kind, 'm' | 'S' | 't'))
+    relation.plain_read || relation.system || (table && hazard && calls_nothing(statement))
+}
+
+fn calls_nothing(statement: &Statement) -> bool {
+    statement.functions.is_empty()
+        && statement.operators.is_empty()
+        && statement.types.is_empty()
+        && statement.fields.is_empty()
 }
 
 /// Beyond this a list costs more than it saves.

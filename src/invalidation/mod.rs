@@ -2,6 +2,8 @@
 
 mod footprint;
 mod payload;
+#[cfg(test)]
+pub(crate) mod sample;
 
 pub use footprint::{Footprint, Relations, Scope, footprint};
 pub use payload::{Change, Notice, parse_payload};

@@ -1,13 +1,13 @@
 //! Floor 3. One connection, whatever it runs over. TLS sessions are boxed: a plain connection stays a few words large.
 
 use socket2::{SockRef, TcpKeepalive};
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use std::fmt;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::{client, server};
@@ -93,7 +93,12 @@ impl TcpOptions {
         if !self.keepalive.is_zero() {
             let interval = (self.keepalive / 6).max(Duration::from_secs(1));
             let time = self.keepalive.max(Duration::from_secs(1));
-            socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(time).with_interval(interval).with_retries(6))?;
+            socket.set_tcp_keepalive(
+                &TcpKeepalive::new()
+                    .with_time(time)
+                    .with_interval(interval)
+                    .with_retries(6),
+            )?;
         }
         if !self.user_timeout.is_zero() {
             socket.set_tcp_user_timeout(Some(self.user_timeout))?;
@@ -110,7 +115,11 @@ impl Stream {
 
     /// What has happened on a connection that should be quiet. No system call while the runtime has seen nothing arrive.
     pub fn idle(&self) -> Idle {
-        if self.holds_plaintext() { Idle::Readable } else { self.peek() }
+        if self.holds_plaintext() {
+            Idle::Readable
+        } else {
+            self.peek()
+        }
     }
 
     /// Ready as soon as the connection is anything but quiet.
@@ -119,7 +128,7 @@ impl Stream {
             match self.idle() {
                 // A peek that finds nothing clears the readiness, so the next round waits.
                 Idle::Quiet => ready!(self.poll_read_ready(cx)).unwrap_or_default(),
-                other => return Poll::Ready(other),
+                other @ (Idle::Readable | Idle::Closed) => return Poll::Ready(other),
             }
         }
     }
@@ -145,7 +154,9 @@ impl Stream {
     fn peek(&self) -> Idle {
         let found = match self {
             Self::Tcp(stream) => peek_tcp(stream),
-            Self::Unix(stream) => stream.try_io(Interest::READABLE, || peek_socket(SockRef::from(stream))),
+            Self::Unix(stream) => {
+                stream.try_io(Interest::READABLE, || peek_socket(SockRef::from(stream)))
+            }
             Self::ServerTls(stream) => peek_tcp(stream.get_ref().0),
             Self::ClientTls(stream) => peek_tcp(stream.get_ref().0),
         };
@@ -162,7 +173,10 @@ fn peek_tcp(stream: &TcpStream) -> io::Result<usize> {
     stream.try_io(Interest::READABLE, || peek_socket(SockRef::from(stream)))
 }
 
-#[allow(clippy::needless_pass_by_value, reason = "a SockRef is made to be passed on")]
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "a SockRef is made to be passed on"
+)]
 fn peek_socket(socket: SockRef<'_>) -> io::Result<usize> {
     socket.peek(&mut [MaybeUninit::uninit()])
 }
@@ -171,22 +185,42 @@ fn peek_socket(socket: SockRef<'_>) -> io::Result<usize> {
 macro_rules! on_each {
     ($stream:expr, $inner:ident => $call:expr) => {
         match $stream.get_mut() {
-            Stream::Tcp(inner) => { let $inner = Pin::new(inner); $call }
-            Stream::Unix(inner) => { let $inner = Pin::new(inner); $call }
-            Stream::ServerTls(inner) => { let $inner = Pin::new(inner.as_mut()); $call }
-            Stream::ClientTls(inner) => { let $inner = Pin::new(inner.as_mut()); $call }
+            Stream::Tcp(inner) => {
+                let $inner = Pin::new(inner);
+                $call
+            }
+            Stream::Unix(inner) => {
+                let $inner = Pin::new(inner);
+                $call
+            }
+            Stream::ServerTls(inner) => {
+                let $inner = Pin::new(inner.as_mut());
+                $call
+            }
+            Stream::ClientTls(inner) => {
+                let $inner = Pin::new(inner.as_mut());
+                $call
+            }
         }
     };
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         on_each!(self, inner => inner.poll_read(cx, buf))
     }
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         on_each!(self, inner => inner.poll_write(cx, buf))
     }
 

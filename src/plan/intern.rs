@@ -18,6 +18,8 @@ pub struct Plan {
     id: PlanId,
     name: Box<[u8]>,
     key: Key,
+    /// Under which startup parameters Postgres has accepted the text, and as of which schema.
+    accepted: Mutex<Vec<(u32, u64)>>,
     /// What the text does.
     pub class: Arc<Statement>,
 }
@@ -46,6 +48,21 @@ impl Plan {
     /// The statement's text.
     pub fn text(&self) -> &[u8] {
         &self.key.text
+    }
+
+    /// Postgres has accepted the text on a server of this set, under this schema.
+    pub fn accept(&self, set: u32, generation: u64) {
+        let mut accepted = self.accepted.lock();
+        accepted.retain(|(known, _)| *known != set);
+        if accepted.len() >= MAX_SETS {
+            accepted.remove(0);
+        }
+        accepted.push((set, generation));
+    }
+
+    /// Whether it would be accepted again, as far as can be known without asking.
+    pub fn is_accepted(&self, set: u32, generation: u64) -> bool {
+        self.accepted.lock().contains(&(set, generation))
     }
 
     /// Declared parameter types, raw as in Parse.
@@ -88,7 +105,7 @@ impl Plans {
         known.sweep();
         let id = PlanId(self.next.fetch_add(1, Ordering::Relaxed));
         let name = format!("{}{:x}", self.prefix, id.0).into_bytes().into_boxed_slice();
-        let plan = Arc::new(Plan { id, name, key: key.clone(), class: Arc::clone(class) });
+        let plan = Arc::new(Plan { id, name, key: key.clone(), class: Arc::clone(class), accepted: Mutex::default() });
         known.by_key.insert(key, Arc::downgrade(&plan));
         plan
     }
@@ -119,3 +136,6 @@ impl Known {
         self.sweep_at = self.by_key.len() * 2;
     }
 }
+
+/// Sets remembered per plan; a few are in use at a time.
+const MAX_SETS: usize = 16;

@@ -22,8 +22,6 @@ mod part;
 mod totals;
 
 #[cfg(test)]
-mod model;
-#[cfg(test)]
 mod tests;
 
 pub use crate::config::IdleOrder;

@@ -16,8 +16,11 @@ pub use classify::Classifier;
 pub use effects::Effects;
 pub use scan::{Literal, LiteralClass, Refused, Shape, has_time_word, scan};
 pub use search_path::parse_search_path;
-pub use snapshot::{FunctionClass, Hazard, Obstacle, Relation, Snapshot};
+pub use snapshot::{
+    CastRow, FunctionClass, FunctionRow, Hazard, Obstacle, OperatorRow, Relation, RelationRow,
+    RoleRow, Rows, SchemaRow, Snapshot, TypeRow,
+};
 pub use statement::{
-    BeginOptions, CopyKind, FunctionName, Isolation, Kind, OperatorName, RelationName, SettingVerb, Statement,
-    TransactionVerb, TypeName,
+    BeginOptions, CopyKind, FunctionName, Isolation, Kind, OperatorName, RelationName, SettingVerb,
+    Statement, TransactionVerb, TypeName,
 };

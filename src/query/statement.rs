@@ -21,7 +21,10 @@ pub type OperatorName = RelationName;
 impl RelationName {
     /// A name, with its schema when there is one.
     pub fn new(schema: Option<&str>, name: &str) -> Self {
-        Self { schema: schema.filter(|s| !s.is_empty()).map(Into::into), name: name.into() }
+        Self {
+            schema: schema.filter(|s| !s.is_empty()).map(Into::into),
+            name: name.into(),
+        }
     }
 }
 
@@ -331,11 +334,22 @@ impl Statement {
     /// Memory held by this value, roughly: the shape cache is bounded by bytes.
     pub(super) fn weight(&self) -> usize {
         let names = |list: &[RelationName]| -> usize {
-            list.iter().map(|n| 48 + n.name.len() + n.schema.as_ref().map_or(0, |s| s.len())).sum()
+            list.iter()
+                .map(|n| 48 + n.name.len() + n.schema.as_ref().map_or(0, |s| s.len()))
+                .sum()
         };
         let words = |list: &[Box<str>]| -> usize { list.iter().map(|n| 32 + n.len()).sum() };
         size_of::<Self>()
-            + [&self.reads, &self.writes, &self.functions, &self.types, &self.operators].map(|l| names(l)).iter().sum::<usize>()
+            + [
+                &self.reads,
+                &self.writes,
+                &self.functions,
+                &self.types,
+                &self.operators,
+            ]
+            .map(|l| names(l))
+            .iter()
+            .sum::<usize>()
             + words(&self.cte_names)
             + words(&self.fields)
     }

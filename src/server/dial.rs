@@ -36,7 +36,11 @@ impl Target {
     /// Reads the authorities' file, if there is one.
     pub fn new(upstream: &Upstream, tcp: TcpOptions) -> Result<Self, Error> {
         let tls = Connector::new(upstream.tls, upstream.tls_ca.as_deref())?;
-        Ok(Self { host: upstream.host.clone(), tls, tcp })
+        Ok(Self {
+            host: upstream.host.clone(),
+            tls,
+            tcp,
+        })
     }
 }
 
@@ -61,7 +65,13 @@ impl Login {
         database: &str,
         parameters: Vec<(Box<str>, Box<str>)>,
     ) -> Self {
-        Self { user: user.into(), password, database: database.into(), parameters, keys: Mutex::default() }
+        Self {
+            user: user.into(),
+            password,
+            database: database.into(),
+            parameters,
+            keys: Mutex::default(),
+        }
     }
 }
 
@@ -89,11 +99,33 @@ pub async fn dial(target: &Target, login: &Login) -> Result<Dialed, Error> {
     let (first, second) = attempts(target);
     match attempt(target, login, first).await {
         Err(failure) if failure.another_way => match second {
-            Some(tls) => attempt(target, login, tls).await.map_err(|failure| failure.error),
+            Some(tls) => attempt(target, login, tls)
+                .await
+                .map_err(|failure| failure.error),
             None => Err(failure.error),
         },
         outcome => outcome.map_err(|failure| failure.error),
     }
+}
+
+/// Asks the server to cancel what the connection of this key is doing, and returns when it has seen to it: Postgres answers
+/// by closing.
+pub async fn cancel(target: &Target, key: &BackendKey) -> Result<(), Error> {
+    let stream = connect(target).await.map_err(|error| unreachable(target, error))?;
+    let (tls, _) = attempts(target);
+    let mut stream = match stream {
+        // The key must not be seen on the way by those from whom the session itself is hidden.
+        Stream::Tcp(stream) if tls => encrypt(target, stream).await.map_err(|failure| failure.error)?,
+        stream @ (Stream::Tcp(_) | Stream::Unix(_) | Stream::ServerTls(_) | Stream::ClientTls(_)) => stream,
+    };
+    let mut request = Vec::new();
+    startup::cancel(key, &mut request);
+    let lost = |error: io::Error| unreachable(target, error);
+    stream.write_all(&request).await.map_err(lost)?;
+    stream.flush().await.map_err(lost)?;
+    let mut nothing = [0; 16];
+    while matches!(stream.read(&mut nothing).await, Ok(n) if n > 0) {}
+    Ok(())
 }
 
 /// With TLS? The first way, and the one after it where libpq has one. Never TLS over a Unix socket.
@@ -115,15 +147,23 @@ struct Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { error, another_way: false }
+        Self {
+            error,
+            another_way: false,
+        }
     }
 }
 
 async fn attempt(target: &Target, login: &Login, tls: bool) -> Result<Dialed, Failure> {
-    let stream = connect(target).await.map_err(|error| unreachable(target, error))?;
+    let stream = connect(target)
+        .await
+        .map_err(|error| unreachable(target, error))?;
     let stream = match stream {
         Stream::Tcp(stream) if tls => encrypt(target, stream).await?,
-        stream @ (Stream::Tcp(_) | Stream::Unix(_) | Stream::ServerTls(_) | Stream::ClientTls(_)) => stream,
+        stream @ (Stream::Tcp(_)
+        | Stream::Unix(_)
+        | Stream::ServerTls(_)
+        | Stream::ClientTls(_)) => stream,
     };
     let encrypted = stream.is_tls();
     login::log_in(stream, login).await.map_err(|error| Failure {
@@ -136,7 +176,9 @@ async fn attempt(target: &Target, login: &Login, tls: bool) -> Result<Dialed, Fa
 
 async fn connect(target: &Target) -> io::Result<Stream> {
     match &target.host {
-        Host::Unix { dir, port } => Ok(Stream::Unix(UnixStream::connect(dir.join(format!(".s.PGSQL.{port}"))).await?)),
+        Host::Unix { dir, port } => Ok(Stream::Unix(
+            UnixStream::connect(dir.join(format!(".s.PGSQL.{port}"))).await?,
+        )),
         Host::Tcp { host, port } => {
             // Each address of the name in turn.
             let stream = TcpStream::connect((host.as_str(), *port)).await?;
@@ -148,16 +190,29 @@ async fn connect(target: &Target) -> io::Result<Stream> {
 
 /// Asks for TLS. The answer is read as exactly one byte: whatever somebody stuffed in behind it ends in the handshake.
 async fn encrypt(target: &Target, mut stream: TcpStream) -> Result<Stream, Failure> {
-    let answer = ask_for_tls(&mut stream).await.map_err(|error| unreachable(target, error))?;
+    let answer = ask_for_tls(&mut stream)
+        .await
+        .map_err(|error| unreachable(target, error))?;
     let required = target.tls.mode() != TlsMode::Prefer && target.tls.mode() != TlsMode::Allow;
     match answer {
-        b'S' => target.tls.connect(host_name(&target.host), stream).await.map_err(|error| Failure {
-            error: failed(&target.host, "the TLS handshake failed").with_source(error),
+        b'S' => target
+            .tls
+            .connect(host_name(&target.host), stream)
+            .await
+            .map_err(|error| Failure {
+                error: failed(&target.host, "the TLS handshake failed").with_source(error),
+                another_way: true,
+            }),
+        b'N' if !required => Ok(Stream::Tcp(stream)),
+        b'N' => Err(failed(
+            &target.host,
+            "it does not support TLS, but sslmode demands it",
+        )
+        .into()),
+        _ => Err(Failure {
+            error: failed(&target.host, "it answered SSLRequest with nonsense"),
             another_way: true,
         }),
-        b'N' if !required => Ok(Stream::Tcp(stream)),
-        b'N' => Err(failed(&target.host, "it does not support TLS, but sslmode demands it").into()),
-        _ => Err(Failure { error: failed(&target.host, "it answered SSLRequest with nonsense"), another_way: true }),
     }
 }
 
@@ -180,7 +235,10 @@ fn unreachable(target: &Target, error: io::Error) -> Error {
 }
 
 fn failed(host: &Host, what: &str) -> Error {
-    Error::new(Kind::Connect, format!("could not connect to Postgres at {host}: {what}"))
+    Error::new(
+        Kind::Connect,
+        format!("could not connect to Postgres at {host}: {what}"),
+    )
 }
 
 /// A connection that broke, or nonsense, between connect and ReadyForQuery.

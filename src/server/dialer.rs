@@ -111,6 +111,7 @@ impl Dialer {
         if !self.read_settings {
             return Ok(Arc::new(Reader {
                 id: 0,
+                set: set.id.0,
                 role: self.account.user.clone(),
                 search_path: Vec::new(),
                 settings: Box::default(),
@@ -127,6 +128,7 @@ impl Dialer {
         }
         Ok(Arc::new(Reader {
             id: self.next.fetch_add(1, Relaxed),
+            set: set.id.0,
             role: role.unwrap_or_default().into(),
             search_path: search_path.unwrap_or_default(),
             settings,

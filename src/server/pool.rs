@@ -24,8 +24,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 
 use super::janitor;
+use crate::config;
 use crate::error::{Error, Kind, Result};
-use crate::pool::{CloseReason, ConnectPermit, Counts, Due, Given, Held, Ledger, SetId, Settings, State, Totals};
+use crate::pool::{
+    CloseReason, ConnectPermit, Counts, Due, Given, Held, Ledger, SetId, Settings, State, Totals,
+};
 
 pub use lease::{Checkout, Disposition, Lease, Ticket};
 
@@ -74,6 +77,24 @@ pub struct Snapshot {
     pub pinned: usize,
     /// What the last dial said, if it failed.
     pub dial_failure: Option<Box<str>>,
+}
+
+impl From<&config::Pool> for Options {
+    fn from(pool: &config::Pool) -> Self {
+        let settings = Settings {
+            size: pool.size,
+            min_idle: pool.min_idle,
+            order: pool.order,
+            checkout_timeout: pool.checkout_timeout,
+            idle_timeout: pool.idle_timeout,
+            check_delay: pool.check_delay,
+        };
+        Self {
+            settings,
+            connect_timeout: pool.connect_timeout,
+            max_lifetime: pool.max_lifetime,
+        }
+    }
 }
 
 type Waiter<K> = oneshot::Sender<Result<Lease<K>>>;
@@ -126,12 +147,20 @@ impl<K: Connector> ServerPool<K> {
     }
 
     fn without_janitor(name: &str, connector: K, options: Options) -> Self {
-        let Options { settings, connect_timeout, max_lifetime } = options;
+        let Options {
+            settings,
+            connect_timeout,
+            max_lifetime,
+        } = options;
         Self(Arc::new(Inner {
             name: name.into(),
             connector,
             ledger: Mutex::new(Ledger::new(settings)),
-            dialling: Mutex::new(Dialling { connect_timeout, max_lifetime, failure: None }),
+            dialling: Mutex::new(Dialling {
+                connect_timeout,
+                max_lifetime,
+                failure: None,
+            }),
             pinned: AtomicUsize::new(0),
             closed: Notify::new(),
             runtime: Handle::current(),
@@ -236,7 +265,9 @@ impl<K: Connector> ServerPool<K> {
                 None
             }
             Given::HandTo(waiter, held) => {
-                let Err(Ok(lease)) = waiter.send(Ok(Lease::new(self.clone(), held))) else { return None };
+                let Err(Ok(lease)) = waiter.send(Ok(Lease::new(self.clone(), held))) else {
+                    return None;
+                };
                 let held = lease.into_held()?;
                 let now = Instant::now();
                 let mut ledger = self.0.ledger.lock();
@@ -261,13 +292,18 @@ impl<K: Connector> ServerPool<K> {
 
     async fn dial(self, permit: ConnectPermit) {
         let set = permit.set();
-        let mut held = HeldPermit { pool: self, permit: Some(permit) };
+        let mut held = HeldPermit {
+            pool: self,
+            permit: Some(permit),
+        };
         let limit = held.pool.0.dialling.lock().connect_timeout;
         let dialled = match within(limit, held.pool.0.connector.connect(set)).await {
             Some(dialled) => dialled,
             None => Err(Error::new(Kind::Connect, dial_timeout(limit))),
         };
-        let Some(permit) = held.permit.take() else { return };
+        let Some(permit) = held.permit.take() else {
+            return;
+        };
         match dialled {
             Ok(conn) => held.pool.dialled(permit, conn),
             Err(error) => held.pool.dial_failed(permit, &error),
@@ -317,7 +353,8 @@ struct HeldPermit<K: Connector> {
 impl<K: Connector> Drop for HeldPermit<K> {
     fn drop(&mut self) {
         if let Some(permit) = self.permit.take() {
-            self.pool.dial_failed(permit, &Error::new(Kind::Internal, "the dial was given up"));
+            self.pool
+                .dial_failed(permit, &Error::new(Kind::Internal, "the dial was given up"));
         }
     }
 }
@@ -331,7 +368,10 @@ async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> 
 }
 
 fn dial_timeout(limit: Duration) -> String {
-    format!("Postgres did not accept a connection within {}", humantime::format_duration(limit))
+    format!(
+        "Postgres did not accept a connection within {}",
+        humantime::format_duration(limit)
+    )
 }
 
 /// What the client is told, once for each; the source stays with the one that is logged.

@@ -1,6 +1,6 @@
 //! Floor 4. The packets before the first message: TLS or not, cancel or session.
 
-use super::{Packet, Session, gone, violation};
+use super::{Next, Session, gone, violation};
 use crate::config::TlsMode;
 use crate::error::{Error, Kind, Result, SqlState};
 use crate::net::{Fault, Stream, framed, tls};
@@ -8,26 +8,28 @@ use crate::wire::Violation;
 use crate::wire::startup::{self, StartupMessage};
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt as _;
+use tokio_rustls::rustls::ServerConfig;
 
 impl Session<'_> {
     /// Each kind of encryption may be asked for once; asking again is an unknown protocol version, as for Postgres.
-    pub(super) async fn first_packet(&mut self) -> Result<Option<Packet>> {
-        let (mut tls_done, mut gss_done) = (false, false);
+    pub(super) async fn first_packet(&mut self) -> Result<Next> {
         loop {
             match self.packet().await? {
-                None => return Ok(None),
-                Some(startup::Packet::SslRequest) if !tls_done => {
-                    tls_done = true;
-                    gss_done |= self.answer_tls().await?;
+                None => return Ok(Next::Closed),
+                Some(startup::Packet::SslRequest) if !self.tls_asked => {
+                    self.tls_asked = true;
+                    if let Some(config) = self.answer_tls().await? {
+                        return Ok(Next::Encrypt(config));
+                    }
                 }
-                Some(startup::Packet::GssEncRequest) if !gss_done => {
-                    gss_done = true;
+                Some(startup::Packet::GssEncRequest) if !self.gss_asked => {
+                    self.gss_asked = true;
                     self.answer(b'N').await?;
                 }
                 Some(startup::Packet::SslRequest) => return Err(unsupported(5679)),
                 Some(startup::Packet::GssEncRequest) => return Err(unsupported(5680)),
-                Some(startup::Packet::Cancel(key)) => return Ok(Some(Packet::Cancel(key))),
-                Some(startup::Packet::Startup(message)) => return Ok(Some(Packet::Startup(message))),
+                Some(startup::Packet::Cancel(key)) => return Ok(Next::Cancel(key)),
+                Some(startup::Packet::Startup(message)) => return Ok(Next::Enter(message)),
             }
         }
     }
@@ -47,14 +49,16 @@ impl Session<'_> {
         }
     }
 
-    /// True if the connection is encrypted now. Over a Unix socket Postgres has no TLS either.
-    async fn answer_tls(&mut self) -> Result<bool> {
-        let config = self.context.tls.clone().filter(|_| matches!(self.stream, Stream::Tcp(_)));
-        let Some(config) = config else {
-            return self.answer(b'N').await.map(|()| false);
-        };
-        self.answer(b'S').await?;
-        self.encrypt(config).await.map(|()| true)
+    /// What to encrypt with, once the client has been told. Over a Unix socket Postgres has no TLS either.
+    async fn answer_tls(&mut self) -> Result<Option<Arc<ServerConfig>>> {
+        let config = self
+            .context
+            .tls
+            .clone()
+            .filter(|_| matches!(self.stream, Stream::Tcp(_)));
+        self.answer(if config.is_some() { b'S' } else { b'N' })
+            .await?;
+        Ok(config)
     }
 
     /// What came behind the request was sent before the answer, so it is not encrypted and may be a third party's.
@@ -63,31 +67,43 @@ impl Session<'_> {
             return Err(Error::new(Kind::Protocol, "received unencrypted data after SSL or GSSAPI encryption request")
                 .with_hint("This could be either a client-software bug or evidence of an attempted man-in-the-middle attack."));
         }
-        self.stream.write_all(&[byte]).await.map_err(|error| gone(error.into()))
+        self.stream
+            .write_all(&[byte])
+            .await
+            .map_err(|error| gone(error.into()))
     }
 
-    async fn encrypt(&mut self, config: Arc<tokio_rustls::rustls::ServerConfig>) -> Result<()> {
-        let (nobody, _) = tokio::net::UnixStream::pair().map_err(|error| gone(error.into()))?;
-        match std::mem::replace(&mut self.stream, Stream::Unix(nobody)) {
-            Stream::Tcp(stream) => {
-                self.stream = tls::accept(config, stream).await.map_err(|error| {
-                    Error::new(Kind::ClientGone, "the TLS handshake with the client failed").with_source(error)
-                })?;
-            }
-            other @ (Stream::Unix(_) | Stream::ServerTls(_) | Stream::ClientTls(_)) => self.stream = other,
-        }
-        Ok(())
+    /// After a failed handshake there is nobody who could read an error.
+    pub(super) async fn encrypt(self, config: Arc<ServerConfig>) -> Result<Self> {
+        let stream = match self.stream {
+            Stream::Tcp(stream) => tls::accept(config, stream).await.map_err(|error| {
+                let message = format!("the TLS handshake with {} failed", self.peer);
+                Error::new(Kind::ClientGone, message).with_source(error)
+            })?,
+            other @ (Stream::Unix(_) | Stream::ServerTls(_) | Stream::ClientTls(_)) => other,
+        };
+        // Within TLS there is no GSSAPI encryption to ask for.
+        Ok(Self {
+            stream,
+            gss_asked: true,
+            ..self
+        })
     }
 
     /// `[listen] tls = "require"` is about the network: a Unix socket needs none.
     pub(super) fn check_encryption(&self) -> Result<()> {
-        let required = matches!(self.context.config.listen.tls, TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull);
+        let required = matches!(
+            self.context.config.listen.tls,
+            TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull
+        );
         if !required || !matches!(self.stream, Stream::Tcp(_)) {
             return Ok(());
         }
-        Err(Error::new(Kind::Auth, "this server accepts only encrypted connections")
-            .with_sqlstate(SqlState(*b"28000"))
-            .with_hint("Connect with sslmode=require, or set [listen] tls = \"prefer\"."))
+        Err(
+            Error::new(Kind::Auth, "this server accepts only encrypted connections")
+                .with_sqlstate(SqlState(*b"28000"))
+                .with_hint("Connect with sslmode=require, or set [listen] tls = \"prefer\"."),
+        )
     }
 }
 
@@ -95,9 +111,12 @@ impl Session<'_> {
 pub(super) fn check(startup: &StartupMessage) -> Result<()> {
     startup.user().map_err(violation)?;
     match startup.get("replication") {
-        Some(value) if !is_false(value) => Err(Error::new(Kind::Unsupported, "pgdial does not relay replication connections")
-            .with_hint("Connect to Postgres itself for replication.")
-            .fatal()),
+        Some(value) if !is_false(value) => Err(Error::new(
+            Kind::Unsupported,
+            "pgdial does not relay replication connections",
+        )
+        .with_hint("Connect to Postgres itself for replication.")
+        .fatal()),
         _ => Ok(()),
     }
 }
@@ -105,7 +124,8 @@ pub(super) fn check(startup: &StartupMessage) -> Result<()> {
 /// Postgres's booleans: any unique beginning of the words, in any case.
 fn is_false(value: &[u8]) -> bool {
     let value = value.to_ascii_lowercase();
-    let begins = |word: &str, least: usize| value.len() >= least && word.as_bytes().starts_with(&value);
+    let begins =
+        |word: &str, least: usize| value.len() >= least && word.as_bytes().starts_with(&value);
     value == b"0" || begins("false", 1) || begins("no", 1) || begins("off", 2)
 }
 

@@ -60,7 +60,9 @@ fn node(object: &Object, found: &mut Statement) {
 fn named(name: &str, fields: &Object, found: &mut Statement) {
     match name {
         "ColumnRef" => column(fields, found),
-        "AIndirection" => found.fields.extend(strings(fields.get("indirection")).map(Into::into)),
+        "AIndirection" => found
+            .fields
+            .extend(strings(fields.get("indirection")).map(Into::into)),
         "AExpr" => operator(fields, found),
         "SubLink" | "CaseExpr" | "JoinExpr" => {
             // IN, CASE x WHEN and USING compare with `=` without saying so.
@@ -74,9 +76,13 @@ fn named(name: &str, fields: &Object, found: &mut Statement) {
         "CommonTableExpr" => cte(fields, found),
         "CallContext" | "MergeSupportFunc" => {}
         // SQL/JSON and XML have a syntax of their own for what are stable functions underneath.
-        name if name.starts_with("Json") => found.functions.push(FunctionName::new(Some("pg_catalog"), "to_json")),
+        name if name.starts_with("Json") => found
+            .functions
+            .push(FunctionName::new(Some("pg_catalog"), "to_json")),
         name if name.starts_with("Xml") || name == "RangeTableFunc" => {
-            found.functions.push(FunctionName::new(Some("pg_catalog"), "query_to_xml"));
+            found
+                .functions
+                .push(FunctionName::new(Some("pg_catalog"), "query_to_xml"));
         }
         _ => {}
     }
@@ -102,7 +108,10 @@ fn column(fields: &Object, found: &mut Statement) {
     let names: Vec<&str> = strings(fields.get("fields")).collect();
     let Some(last) = names.last() else { return };
     found.system_columns |= SYSTEM_COLUMNS.contains(last);
-    let parts = fields.get("fields").and_then(Value::as_array).map_or(0, Vec::len);
+    let parts = fields
+        .get("fields")
+        .and_then(Value::as_array)
+        .map_or(0, Vec::len);
     if parts > 1 && names.len() == parts {
         found.fields.push((*last).into());
     }
@@ -121,14 +130,25 @@ fn operator(fields: &Object, found: &mut Statement) {
 
 fn cte(fields: &Object, found: &mut Statement) {
     found.cte_names.push(text(fields, "ctename").into());
-    let query = fields.get("ctequery").and_then(|q| q.get("node")).and_then(Value::as_object);
+    let query = fields
+        .get("ctequery")
+        .and_then(|q| q.get("node"))
+        .and_then(Value::as_object);
     found.writes_in_cte |= query.is_some_and(|q| q.keys().any(|key| key != "SelectStmt"));
 }
 
 fn call(fields: &Object, found: &mut Statement) {
-    let Some(function) = qualified(fields.get("funcname")) else { return };
-    if function.schema.as_deref().is_none_or(|schema| schema == "pg_catalog") {
-        found.effects.insert(call_effects(&function.name, fields.get("args")));
+    let Some(function) = qualified(fields.get("funcname")) else {
+        return;
+    };
+    if function
+        .schema
+        .as_deref()
+        .is_none_or(|schema| schema == "pg_catalog")
+    {
+        found
+            .effects
+            .insert(call_effects(&function.name, fields.get("args")));
         found.sees_session |= SESSION_FUNCTIONS.contains(&&*function.name);
     }
     found.functions.push(function);
@@ -141,15 +161,26 @@ fn call_effects(name: &str, args: Option<&Value>) -> Effects {
         "set_config" => Effects::SETTING | Effects::ROLE,
         "nextval" | "setval" | "currval" | "lastval" => Effects::SEQUENCE,
         "setseed" => Effects::SETSEED,
-        "pg_advisory_lock" | "pg_advisory_lock_shared" | "pg_try_advisory_lock" | "pg_try_advisory_lock_shared" => {
+        "pg_advisory_lock"
+        | "pg_advisory_lock_shared"
+        | "pg_try_advisory_lock"
+        | "pg_try_advisory_lock_shared" => Effects::ADVISORY_LOCK,
+        "pg_advisory_unlock" | "pg_advisory_unlock_shared" | "pg_advisory_unlock_all" => {
             Effects::ADVISORY_LOCK
         }
-        "pg_advisory_unlock" | "pg_advisory_unlock_shared" | "pg_advisory_unlock_all" => Effects::ADVISORY_LOCK,
         // They run SQL that stands in a string, or attach something to the session.
-        "query_to_xml" | "query_to_xmlschema" | "query_to_xml_and_xmlschema" | "ts_stat" | "ts_rewrite" => Effects::OPAQUE,
+        "query_to_xml"
+        | "query_to_xmlschema"
+        | "query_to_xml_and_xmlschema"
+        | "ts_stat"
+        | "ts_rewrite" => Effects::OPAQUE,
         "cursor_to_xml" | "cursor_to_xmlschema" => Effects::OPAQUE,
-        "pg_create_logical_replication_slot" | "pg_create_physical_replication_slot" => Effects::OPAQUE,
-        name if name.starts_with("pg_copy_") && name.ends_with("_replication_slot") => Effects::OPAQUE,
+        "pg_create_logical_replication_slot" | "pg_create_physical_replication_slot" => {
+            Effects::OPAQUE
+        }
+        name if name.starts_with("pg_copy_") && name.ends_with("_replication_slot") => {
+            Effects::OPAQUE
+        }
         name if name.starts_with("pg_replication_origin_session") => Effects::OPAQUE,
         name if name.starts_with("binary_upgrade_") => Effects::OPAQUE,
         _ => Effects::NONE,
@@ -184,10 +215,13 @@ fn qualified(list: Option<&Value>) -> Option<RelationName> {
 
 /// The String nodes of a list.
 fn strings(list: Option<&Value>) -> impl Iterator<Item = &str> {
-    let items = list.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    items.iter().filter_map(|item| item.pointer("/node/String/sval")?.as_str())
+    let items = list
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
+    items
+        .iter()
+        .filter_map(|item| item.pointer("/node/String/sval")?.as_str())
 }
-
 
 /// Adds the targets of every INSERT, UPDATE, DELETE and MERGE in `tree` to `writes`.
 pub(super) fn targets(tree: &Value, writes: &mut Vec<RelationName>) {
@@ -195,8 +229,16 @@ pub(super) fn targets(tree: &Value, writes: &mut Vec<RelationName>) {
         Value::Array(items) => items.iter().for_each(|item| targets(item, writes)),
         Value::Object(object) => {
             for (key, value) in object {
-                if matches!(key.as_str(), "InsertStmt" | "UpdateStmt" | "DeleteStmt" | "MergeStmt") {
-                    writes.extend(value.get("relation").and_then(Value::as_object).map(range_var));
+                if matches!(
+                    key.as_str(),
+                    "InsertStmt" | "UpdateStmt" | "DeleteStmt" | "MergeStmt"
+                ) {
+                    writes.extend(
+                        value
+                            .get("relation")
+                            .and_then(Value::as_object)
+                            .map(range_var),
+                    );
                 }
                 targets(value, writes);
             }

@@ -1,14 +1,14 @@
 //! Floor 3. One simple query on a server that nobody uses yet: for settings that ParameterStatus does not report.
 
-use super::login::{note_parameter, refused, send};
 use super::Dialed;
+use super::login::{note_parameter, refused, send};
 use crate::error::{Error, Kind, Result};
 use crate::net::{Fault, next_message};
 use crate::wire::backend::{DataRow, tag};
 use crate::wire::frontend::Query;
 
 /// Values of one row as text; None is NULL.
-pub type Row = Vec<Option<String>>;
+type Row = Vec<Option<String>>;
 
 /// The most that the answer may hold, all rows together.
 const MAX_ANSWER: usize = 1024 * 1024;
@@ -16,14 +16,23 @@ const MAX_ANSWER: usize = 1024 * 1024;
 impl Dialed {
     /// Runs the text and gives the rows of all its statements. After an error of Postgres the connection is ready again;
     /// after any other error it must be closed.
-    pub async fn query(&mut self, sql: &str) -> Result<Vec<Row>> {
+    pub async fn query(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
         let mut out = Vec::new();
-        Query { text: sql.as_bytes() }.encode(&mut out);
-        send(&mut self.stream, &out).await.map_err(|error| lost(error.into()))?;
+        Query {
+            text: sql.as_bytes(),
+        }
+        .encode(&mut out);
+        send(&mut self.stream, &out)
+            .await
+            .map_err(|error| lost(error.into()))?;
         let (mut rows, mut refusal, mut room) = (Vec::new(), None, MAX_ANSWER);
         loop {
-            let message = next_message(&mut self.stream, &mut self.leftover, MAX_ANSWER).await.map_err(lost)?;
-            room = room.checked_sub(message.body.len() + 5).ok_or_else(too_large)?;
+            let message = next_message(&mut self.stream, &mut self.leftover, MAX_ANSWER)
+                .await
+                .map_err(lost)?;
+            room = room
+                .checked_sub(message.body.len() + 5)
+                .ok_or_else(too_large)?;
             match message.tag {
                 tag::DATA_ROW => rows.push(row(&message.body)?),
                 tag::ERROR_RESPONSE => refusal = Some(refused(&message.body)),
@@ -31,7 +40,12 @@ impl Dialed {
                 tag::READY_FOR_QUERY => return refusal.map_or(Ok(rows), Err),
                 tag::ROW_DESCRIPTION | tag::COMMAND_COMPLETE | tag::EMPTY_QUERY_RESPONSE => {}
                 tag::NOTICE_RESPONSE | tag::NOTIFICATION_RESPONSE => {}
-                _ => return Err(Error::new(Kind::ServerLost, "Postgres sent an unexpected message")),
+                _ => {
+                    return Err(Error::new(
+                        Kind::ServerLost,
+                        "Postgres sent an unexpected message",
+                    ));
+                }
             }
         }
     }
@@ -39,7 +53,10 @@ impl Dialed {
 
 fn row(body: &[u8]) -> Result<Row> {
     let row = DataRow::decode(body).map_err(|error| lost(Fault::Violation(error)))?;
-    Ok(row.iter().map(|value| value.map(|value| String::from_utf8_lossy(value).into_owned())).collect())
+    Ok(row
+        .iter()
+        .map(|value| value.map(|value| String::from_utf8_lossy(value).into_owned()))
+        .collect())
 }
 
 fn lost(fault: Fault) -> Error {
@@ -47,5 +64,8 @@ fn lost(fault: Fault) -> Error {
 }
 
 fn too_large() -> Error {
-    Error::new(Kind::ServerLost, "the answer of Postgres to an internal query is too large")
+    Error::new(
+        Kind::ServerLost,
+        "the answer of Postgres to an internal query is too large",
+    )
 }

@@ -43,7 +43,11 @@ pub struct Lease<K: Connector> {
 
 impl<K: Connector> Lease<K> {
     pub(super) fn new(pool: ServerPool<K>, held: Held<K::Conn>) -> Self {
-        Self { held: Some(held), pool, pinned: false }
+        Self {
+            held: Some(held),
+            pool,
+            pinned: false,
+        }
     }
 
     /// Ends the lease.
@@ -84,16 +88,30 @@ impl<K: Connector> Lease<K> {
 impl<K: Connector> Deref for Lease<K> {
     type Target = K::Conn;
 
-    #[expect(clippy::expect_used, reason = "only release, into_held and drop take the connection, and they own the lease")]
+    #[expect(
+        clippy::expect_used,
+        reason = "only release, into_held and drop take the connection, and they own the lease"
+    )]
     fn deref(&self) -> &K::Conn {
-        &self.held.as_ref().expect("a lease that can still be used holds its connection").conn
+        &self
+            .held
+            .as_ref()
+            .expect("a lease that can still be used holds its connection")
+            .conn
     }
 }
 
 impl<K: Connector> DerefMut for Lease<K> {
-    #[expect(clippy::expect_used, reason = "only release, into_held and drop take the connection, and they own the lease")]
+    #[expect(
+        clippy::expect_used,
+        reason = "only release, into_held and drop take the connection, and they own the lease"
+    )]
     fn deref_mut(&mut self) -> &mut K::Conn {
-        &mut self.held.as_mut().expect("a lease that can still be used holds its connection").conn
+        &mut self
+            .held
+            .as_mut()
+            .expect("a lease that can still be used holds its connection")
+            .conn
     }
 }
 
@@ -108,7 +126,10 @@ impl<K: Connector> Drop for Lease<K> {
 
 impl<K: Connector> fmt::Debug for Lease<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease").field("pool", &self.pool.name()).field("set", &self.set()).finish_non_exhaustive()
+        f.debug_struct("Lease")
+            .field("pool", &self.pool.name())
+            .field("set", &self.set())
+            .finish_non_exhaustive()
     }
 }
 
@@ -126,12 +147,22 @@ enum Waiting<K: Connector> {
 }
 
 impl<K: Connector> Ticket<K> {
-    pub(super) fn new(pool: ServerPool<K>, answer: oneshot::Receiver<Result<Lease<K>>>, id: WaitId) -> Self {
-        Self { pool, state: Waiting::Queued(answer, id) }
+    pub(super) fn new(
+        pool: ServerPool<K>,
+        answer: oneshot::Receiver<Result<Lease<K>>>,
+        id: WaitId,
+    ) -> Self {
+        Self {
+            pool,
+            state: Waiting::Queued(answer, id),
+        }
     }
 
     pub(super) fn refused(pool: ServerPool<K>, error: Error) -> Self {
-        Self { pool, state: Waiting::Refused(error) }
+        Self {
+            pool,
+            state: Waiting::Refused(error),
+        }
     }
 }
 
@@ -140,7 +171,9 @@ impl<K: Connector> Future for Ticket<K> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Waiting::Queued(answer, _) = &mut self.state {
-            let Poll::Ready(answer) = Pin::new(answer).poll(cx) else { return Poll::Pending };
+            let Poll::Ready(answer) = Pin::new(answer).poll(cx) else {
+                return Poll::Pending;
+            };
             self.state = Waiting::Done;
             return Poll::Ready(answer.unwrap_or_else(|_| Err(lost())));
         }
@@ -155,7 +188,9 @@ impl<K: Connector> Unpin for Ticket<K> {}
 
 impl<K: Connector> Drop for Ticket<K> {
     fn drop(&mut self) {
-        let Waiting::Queued(answer, id) = &mut self.state else { return };
+        let Waiting::Queued(answer, id) = &mut self.state else {
+            return;
+        };
         let left = self.pool.0.ledger.lock().abandon(*id);
         if left.is_some() {
             return;
@@ -170,7 +205,9 @@ impl<K: Connector> Drop for Ticket<K> {
 
 impl<K: Connector> fmt::Debug for Ticket<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ticket").field("pool", &self.pool.name()).finish_non_exhaustive()
+        f.debug_struct("Ticket")
+            .field("pool", &self.pool.name())
+            .finish_non_exhaustive()
     }
 }
 

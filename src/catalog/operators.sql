@@ -1,0 +1,3 @@
+-- Operators.
+SELECT o.oprname::text, o.oprnamespace = 'pg_catalog'::regnamespace AND o.oid < 16384, o.oprleft, o.oprright
+FROM pg_operator AS o

@@ -1,0 +1,143 @@
+//! Floor 4. The client's bytes on their way to the engine, and what the engine wants next.
+
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use crate::engine::Want;
+use crate::server::{Checkout, Dialer, Lease, Ticket};
+
+use super::super::buffers::CHUNK;
+use super::super::pipe::{self, HIGH_WATER};
+use super::{End, Relay, Wait};
+
+enum Offer {
+    Leased,
+    Answered(usize),
+    Queued(Ticket<Dialer>),
+}
+
+impl Relay {
+    pub(super) fn client_turn(&mut self, cx: &mut Context<'_>, buffer: &mut Vec<u8>, now: Instant) -> bool {
+        if self.ending.is_some() || self.client_eof || self.engine.server_out.len() >= HIGH_WATER {
+            return false;
+        }
+        let room = match self.wait {
+            Wait::Input { room } => room.max(CHUNK),
+            // So that a client that goes away while it waits is noticed; what it sends meanwhile is bounded.
+            Wait::Server(_) | Wait::Replies | Wait::Flight(_) => CHUNK,
+        };
+        if self.inbox.len() >= room {
+            return false;
+        }
+        match pipe::poll_read(&mut self.stream, cx, buffer) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(n)) if n > 0 => {
+                self.meter.from_client(n);
+                if self.inbox.is_empty() && matches!(self.wait, Wait::Input { .. }) {
+                    self.feed(buffer, cx, now);
+                } else {
+                    self.inbox.append(buffer);
+                    if matches!(self.wait, Wait::Input { .. }) {
+                        self.feed_inbox(cx, now);
+                    }
+                }
+                self.maybe_release();
+                true
+            }
+            Poll::Ready(_) => {
+                self.client_eof = true;
+                self.ending = Some(End::ClientGone);
+                true
+            }
+        }
+    }
+
+    pub(super) fn feed_inbox(&mut self, cx: &mut Context<'_>, now: Instant) {
+        let mut input = std::mem::take(&mut self.inbox);
+        self.feed(&mut input, cx, now);
+    }
+
+    /// Hands bytes of the client to the engine until it wants something else. What is left goes to the inbox.
+    fn feed(&mut self, input: &mut Vec<u8>, cx: &mut Context<'_>, now: Instant) {
+        let mut at = 0;
+        loop {
+            let taken = match self.engine.on_client(input.get(at..).unwrap_or_default(), now) {
+                Ok(taken) => taken,
+                Err(error) => {
+                    self.refuse(&error);
+                    break;
+                }
+            };
+            let relay = input.get(at + taken.relay.start..at + taken.relay.end).unwrap_or_default();
+            self.to_server(cx, relay);
+            at += taken.consumed;
+            let want = match taken.want {
+                Want::Server => match self.checkout(input.get(at..).unwrap_or_default()) {
+                    Offer::Leased => continue,
+                    Offer::Answered(len) => {
+                        at += len;
+                        continue;
+                    }
+                    Offer::Queued(ticket) => {
+                        self.queue(ticket);
+                        break;
+                    }
+                },
+                other @ (Want::Input { .. } | Want::Replies | Want::Flight(_) | Want::Goodbye) => other,
+            };
+            self.follow(want);
+            break;
+        }
+        if at < input.len() {
+            self.inbox = input.split_off(at);
+        }
+    }
+
+    fn to_server(&mut self, cx: &mut Context<'_>, relay: &[u8]) {
+        match self.lease.as_mut() {
+            Some(lease) => pipe::write_on(&mut lease.stream, cx, &mut self.engine.server_out, relay),
+            None => debug_assert!(relay.is_empty() && self.engine.server_out.is_empty()),
+        }
+    }
+
+    /// A server at once, an answer without one, or a place in the queue.
+    fn checkout(&mut self, input: &[u8]) -> Offer {
+        match self.pool.try_checkout(self.set.id) {
+            Checkout::Ready(lease) => {
+                self.adopt(lease);
+                Offer::Leased
+            }
+            Checkout::Wait(ticket) => match self.engine.prepare_without_server(input, self.set.id.0) {
+                Some(len) => Offer::Answered(len),
+                None => Offer::Queued(ticket),
+            },
+        }
+    }
+
+    fn queue(&mut self, ticket: Ticket<Dialer>) {
+        self.slot.set_waiting(true);
+        self.meter.waits();
+        self.wait = Wait::Server(ticket);
+    }
+
+    fn follow(&mut self, want: Want) {
+        match want {
+            Want::Input { room } => self.wait = Wait::Input { room },
+            Want::Replies | Want::Server => self.wait = Wait::Replies,
+            Want::Flight(join) => {
+                self.release();
+                self.wait = Wait::Flight(Box::pin(join.landed()));
+            }
+            Want::Goodbye => {
+                self.ending.get_or_insert(End::Goodbye);
+            }
+        }
+    }
+
+    pub(super) fn hand_over(&mut self, lease: &mut Lease<Dialer>) {
+        let Some(state) = lease.state.take() else { return };
+        self.slot.lease(&self.target, state.key.as_ref());
+        self.engine.lease(state);
+        self.wait = Wait::Input { room: 0 };
+    }
+}
