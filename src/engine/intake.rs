@@ -11,6 +11,7 @@ use crate::session::Pins;
 use crate::wire::Header;
 use crate::wire::frontend::{Query, tag};
 
+use super::depend::sees_names;
 use super::ledger::{Ask, Owner};
 use super::route::Route;
 use super::{Engine, Rest, Sink, Stall, Taken, Want, synth};
@@ -99,14 +100,17 @@ impl Engine {
         if self.server.is_none() {
             return Ok(Next::Wants(Want::Server));
         }
+        if self.must_settle(&message, route) {
+            return Ok(Next::Wants(Want::Replies));
+        }
         self.busy = true;
         // Not fetched by the driver: it has seen that there is more to do.
         self.release = None;
-        self.open_batch = !matches!(message.tag, tag::SYNC | tag::QUERY | tag::FUNCTION_CALL);
         if let Some(reads) = self.reads.as_mut() {
             reads.decided = false;
         }
         self.dispatch(&message, rest.get(here..).unwrap_or_default(), route);
+        self.open_batch = !matches!(message.tag, tag::SYNC | tag::QUERY | tag::FUNCTION_CALL);
         self.rest_in = Rest { left: header.len - here, to: Sink::Client };
         Ok(Next::Took(here))
     }
@@ -117,14 +121,26 @@ impl Engine {
             self.stall = Stall::None;
             return None;
         };
+        if self.fatal {
+            return Some(Want::Replies);
+        }
         if server.ledger.is_uncertain() && server.ledger.is_empty() && !server.ledger.is_skipping() {
             route.settle(&mut self.server_out);
             self.send_marker();
             return Some(Want::Replies);
         }
+        if server.ledger.is_copy_outcome_open() && !is_copy_time_message(message) {
+            if !server.ledger.ends_with_sync() && self.open_batch {
+                // So that the outcome is told without a Sync.
+                route.settle(&mut self.server_out);
+                crate::wire::frontend::flush(&mut self.server_out);
+            }
+            return Some(Want::Replies);
+        }
         match self.stall {
             Stall::None => None,
-            Stall::UntilAnswered if server.ledger.is_idle() => {
+            // Skipping with nothing outstanding: what the stall waited for was skipped, and only the client's Sync goes on.
+            Stall::UntilAnswered if server.ledger.is_idle() || (server.ledger.is_empty() && server.ledger.is_skipping()) => {
                 self.stall = Stall::None;
                 None
             }
@@ -240,7 +256,7 @@ impl Engine {
     fn query(&mut self, message: &Message<'_>, route: &mut Route<'_>) {
         let text = Query::decode(message.body).map(|query| query.text).unwrap_or_default();
         let class = if message.is_whole() { self.classify(text) } else { self.shared.opaque() };
-        if matches!(class.kind, Kind::Prepare | Kind::Execute | Kind::Deallocate) {
+        if sees_names(&class) {
             self.materialise(route);
         }
         self.note(&class);
@@ -276,7 +292,7 @@ impl Engine {
         if !class.effects.is_empty() {
             self.note_effects(class);
         }
-        self.barrier |= matches!(class.kind, Kind::Discard | Kind::Deallocate | Kind::Prepare | Kind::Execute);
+        self.barrier |= class.kind == Kind::Discard || sees_names(class);
         self.unsettled |= may_change_status(class);
         if matches!(class.kind, Kind::Ddl | Kind::Opaque | Kind::Do | Kind::Call) {
             self.shared.schema_changed();

@@ -14,6 +14,7 @@
 use std::collections::VecDeque;
 
 use super::undo::Undo;
+use crate::plan::PlanId;
 use crate::wire::backend::tag;
 
 /// What was asked of the server.
@@ -115,6 +116,8 @@ enum Copy {
 #[derive(Debug, Default)]
 pub struct Ledger {
     queue: VecDeque<Owed>,
+    /// Entries in the queue that have something to take back.
+    undos: usize,
     skipping: bool,
     /// Entries ever pushed: numbers them.
     pushed: u64,
@@ -142,6 +145,12 @@ impl Ledger {
     /// The server is in COPY FROM STDIN and the client has not ended it.
     pub fn is_copy_open(&self) -> bool {
         self.copy == Copy::Open
+    }
+
+    /// A COPY FROM STDIN has been ended that had swallowed a Sync. If it failed, that may have been before the Sync: whether
+    /// what is sent now would be skipped cannot be told.
+    pub(super) fn is_copy_outcome_open(&self) -> bool {
+        self.copy == Copy::Ended && self.swallowed_syncs > 0
     }
 
     /// It is not known how many ReadyForQuery are still to come.
@@ -172,7 +181,54 @@ impl Ledger {
             self.skipping = false;
         }
         self.pushed += 1;
+        self.undos += usize::from(undo.is_some());
         self.queue.push_back(Owed { ask, owner, undo });
+    }
+
+    fn take(&mut self) -> Option<Owed> {
+        let owed = self.queue.pop_front()?;
+        self.undos -= usize::from(owed.undo.is_some());
+        Some(owed)
+    }
+
+    /// Whether anything outstanding may have to be taken back.
+    pub(super) fn has_undos(&self) -> bool {
+        self.undos > 0
+    }
+
+    /// What may have to be taken back, of batches before the one that is being sent.
+    pub(super) fn undos_of_earlier_batches(&self) -> impl Iterator<Item = &Undo> {
+        let end = self.queue.iter().rposition(|owed| owed.ask == Ask::Sync).unwrap_or(0);
+        self.queue.iter().take(end).filter_map(|owed| owed.undo.as_deref())
+    }
+
+    /// Whether an earlier batch decides what the unnamed statement is.
+    pub(super) fn is_unnamed_open(&self) -> bool {
+        for owed in self.queue.iter().rev() {
+            if owed.undo.as_ref().is_some_and(|undo| undo.concerns_unnamed()) {
+                return self.undos_of_earlier_batches().any(Undo::concerns_unnamed) && !self.is_of_this_batch();
+            }
+        }
+        false
+    }
+
+    fn is_of_this_batch(&self) -> bool {
+        self.queue.iter().rev().take_while(|owed| owed.ask != Ask::Sync).any(|owed| owed.undo.as_ref().is_some_and(|undo| undo.concerns_unnamed()))
+    }
+
+    /// The oldest outstanding changes that satisfy `concerns`: they were made on top of one that is being taken back.
+    pub(super) fn later_undo(&mut self, concerns: impl Fn(&Undo) -> bool) -> Option<&mut Undo> {
+        self.queue.iter_mut().filter_map(|owed| owed.undo.as_deref_mut()).find(|undo| concerns(undo))
+    }
+
+    /// The plan was never on the server: a Close that is skipped does not bring it back.
+    pub(super) fn forget_evicted(&mut self, plan: PlanId) {
+        for owed in &mut self.queue {
+            if matches!(owed.undo.as_deref(), Some(Undo::Evicted { id, .. }) if *id == plan) {
+                owed.undo = None;
+                self.undos -= 1;
+            }
+        }
     }
 
     /// The number of the entry pushed last.
@@ -201,12 +257,12 @@ impl Ledger {
             let head = self.queue.front()?;
             match head.ask {
                 Ask::Local(local) => {
-                    self.queue.pop_front();
+                    self.take();
                     return Some(local);
                 }
                 // A CopyDone that no COPY was waiting for: the server ignores it as well.
                 Ask::CopyEnd => {
-                    self.queue.pop_front();
+                    self.take();
                 }
                 Ask::Parse | Ask::Bind | Ask::Describe | Ask::Execute | Ask::Close | Ask::Sync | Ask::Query | Ask::FunctionCall => {
                     return None;
@@ -273,11 +329,11 @@ impl Ledger {
     }
 
     fn pop(&mut self, desync: Desync) -> Result<Receipt, Desync> {
-        self.queue.pop_front().map(Receipt::End).ok_or(desync)
+        self.take().map(Receipt::End).ok_or(desync)
     }
 
     fn fail(&mut self) -> Receipt {
-        let Some(head) = self.queue.pop_front() else {
+        let Some(head) = self.take() else {
             return Receipt::Unasked;
         };
         let Owed { ask, owner, undo } = head;
@@ -294,14 +350,10 @@ impl Ledger {
     }
 
     fn skip_to_sync(&mut self, skipped: &mut Vec<Undo>) {
-        while let Some(owed) = self.queue.front_mut() {
-            if owed.ask == Ask::Sync {
-                return;
-            }
-            skipped.extend(owed.undo.take().map(|undo| *undo));
-            self.queue.pop_front();
+        while self.head().is_some_and(|ask| ask != Ask::Sync) {
+            skipped.extend(self.take().and_then(|owed| owed.undo).map(|undo| *undo));
         }
-        self.skipping = true;
+        self.skipping = self.queue.is_empty();
     }
 
     fn begin_copy(&mut self) {

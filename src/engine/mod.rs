@@ -26,6 +26,7 @@
 //! outcome decides how the next one must be sent.
 
 mod decide;
+mod depend;
 mod intake;
 mod ledger;
 mod read;
@@ -73,6 +74,8 @@ pub struct Engine {
     rest_in: Rest,
     /// The same from the server, and what to do with them.
     rest_out: Rest,
+    /// The server's bytes ended with a piece of a header, or of a message that is read whole.
+    piece_out: bool,
     /// The transaction has settings of its own (SET LOCAL).
     local_settings: bool,
     /// The server is free to go.
@@ -206,6 +209,7 @@ impl Engine {
             copy_bound: false,
             rest_in: Rest::default(),
             rest_out: Rest::default(),
+            piece_out: false,
             local_settings: false,
             release: None,
             reads,
@@ -248,13 +252,23 @@ impl Engine {
     /// The server, when the engine has no more use for it. `keep` = the driver has more input of this client and nobody
     /// waits: giving it back only to take it again would be work for nothing.
     pub fn take_release(&mut self) -> Option<(Box<Server>, Release)> {
+        if !self.wants_release() {
+            return None;
+        }
         let release = self.release.take()?;
         self.server.take().map(|server| (server, release))
     }
 
     /// Whether [`Engine::take_release`] would give one.
     pub fn wants_release(&self) -> bool {
-        self.release.is_some()
+        // The end of a message that nobody asked for must not reach the next client.
+        let at_boundary = self.rest_out.left == 0 && !self.piece_out;
+        self.release.is_some_and(|release| release == Release::Close || at_boundary)
+    }
+
+    /// The client was told by the server that its session is over.
+    pub fn is_over(&self) -> bool {
+        self.fatal
     }
 
     /// Whether replies are outstanding.
@@ -274,7 +288,7 @@ impl Engine {
 
     /// Nothing is under way: the moment to let a client go when pgdial drains.
     pub fn is_quiet(&self) -> bool {
-        !self.busy && self.rest_in.left == 0 && self.status == TransactionStatus::Idle && self.server.as_ref().is_none_or(|s| s.ledger.is_idle())
+        !self.busy && !self.open_batch && self.rest_in.left == 0 && self.status == TransactionStatus::Idle && self.server.as_ref().is_none_or(|s| s.ledger.is_idle())
     }
 
     /// The client is gone: what becomes of the server. None while pgdial's own clean-up is under way, see
@@ -282,7 +296,9 @@ impl Engine {
     pub fn hang_up(&mut self) {
         self.abandon_reads();
         let Some(server) = self.server.as_mut() else { return };
-        let clean = server.ledger.is_idle() && self.status == TransactionStatus::Idle && self.rest_in.left == 0 && self.rest_out.left == 0;
+        // A batch without its Sync leaves an implicit transaction open, even when all of it is answered.
+        let between = self.status == TransactionStatus::Idle && !self.open_batch;
+        let clean = between && server.ledger.is_idle() && self.rest_in.left == 0 && self.rest_out.left == 0 && !self.piece_out;
         let undoable = self.session.pins.undone_by_discard_all() && !server.spoiled;
         if !clean || !undoable {
             self.release = Some(Release::Close);
@@ -301,6 +317,7 @@ impl Engine {
     }
 
     /// The server connection broke, or said what it cannot have said. What the client is to be told, if it has not been.
+    /// `None` and not [`Engine::is_over`]: nothing tied the client to that server, and its session goes on without it.
     pub fn server_lost(&mut self, error: Error) -> Option<Error> {
         self.lose_reads();
         if !self.fatal {
@@ -326,6 +343,9 @@ impl Engine {
     pub fn refuse_batch(&mut self, error: &Error, input: &[u8]) -> bool {
         self.refuse(error);
         self.fail_fill();
+        if let Some(reads) = self.reads.as_mut() {
+            reads.decided = false;
+        }
         if error.level() == Severity::Fatal {
             return false;
         }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::error::{Error, Kind as ErrorKind};
 use crate::pg::TransactionStatus;
+use crate::session::{Unnamed, UnnamedId};
 use crate::wire::Header;
 use crate::wire::backend::{ParameterStatus, tag};
 use crate::wire::diagnostics::{Fields, Severity};
@@ -11,9 +12,9 @@ use crate::wire::diagnostics::{Fields, Severity};
 use super::ledger::{Ask, Owed, Owner, Receipt};
 use super::route::Route;
 use super::undo::Undo;
-use super::{Engine, Release, Rest, Sink, Stall, Taken, Want, synth};
+use super::{Engine, Server, Release, Rest, Sink, Taken, Want, synth};
 
-/// ParameterStatus, CommandComplete and ReadyForQuery are read whole; nothing that Postgres sends in them is longer.
+/// ParameterStatus, CommandComplete and ReadyForQuery are read whole, errors up to this length; nothing that Postgres sends in them is longer.
 const READ_MAX: usize = 64 * 1024;
 
 impl Engine {
@@ -54,6 +55,7 @@ impl Engine {
                 self.after(header.tag, &mut route);
             }
         }
+        self.piece_out = at < input.len();
         Ok(Taken { consumed: at, relay: route.into_relay(), want: Want::Replies })
     }
 
@@ -98,6 +100,11 @@ impl Engine {
                 self.passed_on(body);
                 route.settle(&mut self.client_out);
                 Ok(Sink::Client)
+            }
+            // Between transactions, with nothing that ties the client to this server, its end is not the client's affair.
+            Receipt::Unasked if self.release.is_some() => {
+                self.release = Some(Release::Close);
+                Ok(Sink::Drop)
             }
             Receipt::Unasked => {
                 self.passed_on(body);
@@ -203,10 +210,6 @@ impl Engine {
             _ => None,
         };
         self.status = status.ok_or_else(|| broken("a ReadyForQuery with an unknown status"))?;
-        self.stall = match self.stall {
-            Stall::MaybeCopy(_) => Stall::None,
-            other => other,
-        };
         Ok(())
     }
 
@@ -286,25 +289,42 @@ impl Engine {
                 }
                 if let Some(id) = written {
                     server.plans.remove(id);
+                    server.ledger.forget_evicted(id);
                 }
             }
-            Undo::Injected(id) => server.plans.remove(id),
+            Undo::Injected(id) => {
+                server.plans.remove(id);
+                server.ledger.forget_evicted(id);
+            }
             Undo::Evicted { id, name } => server.plans.restore(id, name, u64::MAX),
             Undo::Closed { name, plan } => {
                 self.session.statements.insert(&name, plan);
             }
             // Postgres drops the unnamed statement before it looks at the new one.
-            Undo::Unnamed { .. } if refused => {
-                self.session.statements.unnamed = None;
-                server.unnamed = None;
-            }
             Undo::Unnamed { client, server: held } => {
-                self.session.statements.unnamed = client;
-                server.unnamed = held;
+                restore_unnamed(server, held.filter(|_| !refused));
+                self.restore_client_unnamed(client.filter(|_| !refused));
             }
-            Undo::UnnamedInjected { .. } if refused => server.unnamed = None,
-            Undo::UnnamedInjected { server: held } => server.unnamed = held,
+            Undo::UnnamedClosed { client } => self.restore_client_unnamed(client),
+            Undo::UnnamedInjected { server: held } => restore_unnamed(server, held.filter(|_| !refused)),
         }
+    }
+
+    /// The client's unnamed statement of before; or, if a later batch has replaced it since, what that one has to restore.
+    fn restore_client_unnamed(&mut self, client: Option<Box<Unnamed>>) {
+        let later = self.server.as_mut().and_then(|server| server.ledger.later_undo(|undo| undo.client_before().is_some()));
+        match later {
+            Some(Undo::Unnamed { client: before, .. } | Undo::UnnamedClosed { client: before }) => *before = client,
+            Some(_) | None => self.session.statements.unnamed = client,
+        }
+    }
+}
+
+/// What the server held before; or, if a later batch has replaced it since, what that one has to restore.
+fn restore_unnamed(server: &mut Server, held: Option<UnnamedId>) {
+    match server.ledger.later_undo(|undo| undo.server_before().is_some()) {
+        Some(Undo::Unnamed { server: before, .. } | Undo::UnnamedInjected { server: before }) => *before = held,
+        Some(_) | None => server.unnamed = held,
     }
 }
 
@@ -322,6 +342,8 @@ fn is_read_whole(header: Header) -> Result<bool, Error> {
             Err(broken("a status message of impossible length"))
         }
         tag::READY_FOR_QUERY | tag::COMMAND_COMPLETE | tag::PARAMETER_STATUS => Ok(true),
+        // Its severity says whether the connection is about to end.
+        tag::ERROR_RESPONSE => Ok(header.len <= READ_MAX),
         _ => Ok(false),
     }
 }

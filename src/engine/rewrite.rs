@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::pg::TransactionStatus;
 use crate::plan::Plan;
+use crate::query::Statement;
 use crate::session::{Pin, Unnamed, UnnamedId};
 use crate::wire::{Frame, Header, Oids};
 use crate::wire::frontend::{self, Bind, Close, Describe, Parse, Target, tag};
@@ -65,6 +66,7 @@ impl Engine {
 
     /// The name is taken: let Postgres say so. It must have the name for that, and lose it again afterwards.
     fn parse_again(&mut self, parse: &Parse<'_>, message: &Message<'_>, route: &mut Route<'_>) {
+        self.sweep_litter(Some(parse.name), route);
         route.settle(&mut self.server_out);
         let Some(server) = self.server.as_mut() else { return };
         Parse { name: parse.name, text: b"", types: Oids::default() }.encode(&mut self.server_out);
@@ -115,19 +117,23 @@ impl Engine {
         let Ok(bind) = Bind::decode(message.body) else {
             return self.send(Ask::Bind, message, route);
         };
+        if self.binds_what_sees_names(bind.statement) {
+            self.materialise(route);
+        }
         if bind.statement.is_empty() {
             self.provide_unnamed(route);
             if let Some(class) = self.session.statements.unnamed.as_ref().map(|unnamed| Arc::clone(&unnamed.class)) {
-                self.note(&class);
+                self.note_bound(&class);
                 self.note_copy_of_unnamed();
             }
             return self.send(Ask::Bind, message, route);
         }
         let Some(plan) = self.session.statements.get(bind.statement).cloned() else {
+            self.sweep_litter(Some(bind.statement), route);
             self.note_unknown();
             return self.send(Ask::Bind, message, route);
         };
-        self.note(&plan.class);
+        self.note_bound(&plan.class);
         self.note_copy(&plan.class, plan.text());
         if self.session.materialised {
             return self.send(Ask::Bind, message, route);
@@ -154,6 +160,7 @@ impl Engine {
                     }
                     return;
                 }
+                self.sweep_litter(Some(name), route);
             }
             Ok(Describe { target: Target::Portal, .. }) | Err(_) => {}
         }
@@ -170,10 +177,9 @@ impl Engine {
             Ok(_) | Err(_) => return self.send(Ask::Close, message, route),
         };
         let undo = if name.is_empty() {
-            self.session.statements.unnamed.take().map(|unnamed| Undo::Unnamed {
-                server: self.server.as_ref().and_then(|server| server.unnamed),
-                client: Some(unnamed),
-            })
+            let client = self.session.statements.unnamed.take();
+            let later = self.server.as_ref().is_some_and(|server| server.ledger.has_undos());
+            (client.is_some() || later).then_some(Undo::UnnamedClosed { client })
         } else {
             self.session.statements.remove(name).map(|plan| Undo::Closed { name: name.into(), plan })
         };
@@ -216,7 +222,7 @@ impl Engine {
     fn local(&mut self, local: Local, undo: Option<Undo>, route: &mut Route<'_>) {
         route.settle(&mut self.server_out);
         let Some(server) = self.server.as_mut() else { return };
-        if server.ledger.is_empty() {
+        if server.ledger.is_empty() && self.rest_out.left == 0 {
             super::synth::local(local, &mut self.client_out);
         } else {
             server.ledger.push(Ask::Local(local), Owner::Client, undo.map(Box::new));
@@ -239,7 +245,8 @@ impl Engine {
         route.settle(&mut self.server_out);
         let Some(server) = self.server.as_mut() else { return };
         if known {
-            inject_close(server, plan.name(), None, &mut self.server_out);
+            let undo = Undo::Evicted { id: plan.id(), name: plan.name().into() };
+            inject_close(server, plan.name(), Some(undo), &mut self.server_out);
         }
         let generation = self.shared.schema_generation();
         if let Some((id, name)) = server.plans.insert(plan, generation).evict {
@@ -282,7 +289,8 @@ impl Engine {
     pub(super) fn drop_unnamed(&mut self) -> Option<Box<Undo>> {
         let client = self.session.statements.unnamed.take();
         let server = self.server.as_mut().and_then(|server| server.unnamed.take());
-        (client.is_some() || server.is_some()).then(|| Box::new(Undo::Unnamed { client, server }))
+        let later = self.server.as_ref().is_some_and(|server| server.ledger.has_undos());
+        (client.is_some() || server.is_some() || later).then(|| Box::new(Undo::Unnamed { client, server }))
     }
 
     /// SQL PREPARE, EXECUTE and DEALLOCATE see protocol-level statements too: from here on the client's statements exist
@@ -292,23 +300,41 @@ impl Engine {
             // What the names stand for afterwards is the server's to know.
             return self.session.statements.clear_named();
         }
-        if self.status == TransactionStatus::Failed {
+        // The statement will be refused, whatever there is to deallocate.
+        if self.status == TransactionStatus::Failed && !self.unsettled {
             return;
         }
         self.session.materialised = true;
         self.pin(Pin::SqlPrepare);
-        if self.session.statements.is_empty() {
-            return;
-        }
+        self.sweep_litter(None, route);
         route.settle(&mut self.server_out);
         let Some(server) = self.server.as_mut() else { return };
+        // From now on those names are the client's own there.
+        server.litter.clear();
         for (name, plan) in self.session.statements.iter() {
             encode_parse(name, plan, &mut self.server_out);
             server.ledger.push(Ask::Parse, Owner::Inject, None);
         }
-        frontend::sync(&mut self.server_out);
-        server.ledger.push(Ask::Sync, Owner::Own, None);
+        if !self.open_batch && !server.ledger.is_empty() {
+            frontend::sync(&mut self.server_out);
+            server.ledger.push(Ask::Sync, Owner::Own, None);
+        }
         self.session.statements.clear_named();
+    }
+
+    /// Before a name of the client is said to the server: what stands there under that name only to provoke an error must
+    /// not be taken for the client's. `None`: every name.
+    fn sweep_litter(&mut self, wanted: Option<&[u8]>, route: &mut Route<'_>) {
+        let Some(server) = self.server.as_mut() else { return };
+        if self.session.materialised && wanted.is_some() {
+            return;
+        }
+        // They stay on the list: this Close may be skipped, and one too many does no harm.
+        let names: Vec<_> = server.litter.iter().filter(|name| wanted.is_none_or(|wanted| ***name == *wanted)).cloned().collect();
+        for name in names {
+            route.settle(&mut self.server_out);
+            inject_close(server, &name, None, &mut self.server_out);
+        }
     }
 
     /// After a failed COPY: a group of our own whose answer cannot be taken for one of the client's.
@@ -348,6 +374,12 @@ impl Engine {
         if self.session.pins.add(pin) {
             self.tally.pins.add(pin);
         }
+    }
+
+    /// What follows an Execute that changes which statements there are is not sent before its outcome is known.
+    fn note_bound(&mut self, class: &Arc<Statement>) {
+        self.note(class);
+        self.copy_bound |= self.barrier;
     }
 
     fn note_copy_of_unnamed(&mut self) {

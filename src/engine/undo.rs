@@ -5,6 +5,48 @@ use std::sync::Arc;
 use crate::plan::{Plan, PlanId};
 use crate::session::{Unnamed, UnnamedId};
 
+impl Undo {
+    /// Whether it is about the client's statement of that name.
+    pub(super) fn concerns_name(&self, wanted: &[u8]) -> bool {
+        match self {
+            Self::Named { name, .. } | Self::Closed { name, .. } => **name == *wanted,
+            Self::Injected(_) | Self::Evicted { .. } | Self::Unnamed { .. } | Self::UnnamedClosed { .. } | Self::UnnamedInjected { .. } => false,
+        }
+    }
+
+    /// The plan that may be on the server, or not, when this is taken back.
+    pub(super) fn plan(&self) -> Option<PlanId> {
+        match self {
+            Self::Named { written, .. } => *written,
+            Self::Injected(id) | Self::Evicted { id, .. } => Some(*id),
+            Self::Closed { .. } | Self::Unnamed { .. } | Self::UnnamedClosed { .. } | Self::UnnamedInjected { .. } => None,
+        }
+    }
+
+    /// Whether it is about the unnamed statement.
+    pub(super) fn concerns_unnamed(&self) -> bool {
+        self.client_before().is_some() || self.server_before().is_some()
+    }
+}
+
+impl Undo {
+    /// The place that holds the client's unnamed statement as it was before.
+    pub(super) fn client_before(&self) -> Option<&Option<Box<Unnamed>>> {
+        match self {
+            Self::Unnamed { client, .. } | Self::UnnamedClosed { client } => Some(client),
+            Self::Named { .. } | Self::Injected(_) | Self::Evicted { .. } | Self::Closed { .. } | Self::UnnamedInjected { .. } => None,
+        }
+    }
+
+    /// The place that holds what the server's unnamed statement was before.
+    pub(super) fn server_before(&self) -> Option<&Option<UnnamedId>> {
+        match self {
+            Self::Unnamed { server, .. } | Self::UnnamedInjected { server } => Some(server),
+            Self::Named { .. } | Self::Injected(_) | Self::Evicted { .. } | Self::Closed { .. } | Self::UnnamedClosed { .. } => None,
+        }
+    }
+}
+
 /// One change that ran ahead of the server.
 #[derive(Debug)]
 pub enum Undo {
@@ -39,6 +81,11 @@ pub enum Undo {
         client: Option<Box<Unnamed>>,
         /// Whose unnamed statement the server held before.
         server: Option<UnnamedId>,
+    },
+    /// The client closed its unnamed statement; what the server holds is as it was.
+    UnnamedClosed {
+        /// The client's unnamed statement before.
+        client: Option<Box<Unnamed>>,
     },
     /// pgdial gave the server the client's unnamed statement again.
     UnnamedInjected {

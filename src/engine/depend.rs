@@ -1,0 +1,103 @@
+//! Floor 2. Pipelining: may a message be sent while earlier batches are unanswered?
+//!
+//! What the session and the server are thought to hold runs ahead of the server. Inside one batch that is sound: if a
+//! message fails, those that relied on it are skipped. A later batch is not skipped. So a message that relies on
+//! something which an unanswered message *of an earlier batch* may still take back waits for its answer.
+
+use crate::plan::PlanId;
+use crate::query::{Kind, Statement};
+use crate::wire::frontend::{self, Bind, Close, Describe, Parse, Query, Target, tag};
+
+use super::Engine;
+use super::intake::Message;
+use super::route::Route;
+use super::undo::Undo;
+
+impl Engine {
+    /// Whether the message has to wait until more has been answered.
+    pub(super) fn must_settle(&mut self, message: &Message<'_>, route: &mut Route<'_>) -> bool {
+        let Some(server) = self.server.as_ref() else { return false };
+        if server.ledger.is_empty() || server.ledger.is_copy_open() {
+            return false;
+        }
+        if self.needs_own_names(message) {
+            // The statements are about to be prepared under their own names: it must be certain which there are.
+            if self.open_batch {
+                route.settle(&mut self.server_out);
+                frontend::flush(&mut self.server_out);
+            }
+            return true;
+        }
+        server.ledger.has_undos() && self.relies_on_open_outcome(message)
+    }
+
+    fn relies_on_open_outcome(&self, message: &Message<'_>) -> bool {
+        match message.tag {
+            tag::PARSE => Parse::decode(message.body).is_ok_and(|parse| {
+                let plan = || {
+                    let class = self.classify(parse.text);
+                    self.shared.plans.intern(parse.text, parse.types.as_bytes(), self.session.epoch, &class).id()
+                };
+                !parse.name.is_empty() && self.is_name_open(parse.name, plan)
+            }),
+            tag::BIND => Bind::decode(message.body).is_ok_and(|bind| self.is_statement_open(bind.statement)),
+            tag::DESCRIBE => match Describe::decode(message.body) {
+                Ok(Describe { target: Target::Statement, name }) => self.is_statement_open(name),
+                Ok(Describe { target: Target::Portal, .. }) | Err(_) => false,
+            },
+            tag::CLOSE => match Close::decode(message.body) {
+                Ok(Close { target: Target::Statement, name }) => !name.is_empty() && self.is_statement_open(name),
+                Ok(Close { target: Target::Portal, .. }) | Err(_) => false,
+            },
+            _ => false,
+        }
+    }
+
+    fn is_statement_open(&self, name: &[u8]) -> bool {
+        if name.is_empty() {
+            return self.server.as_ref().is_some_and(|server| server.ledger.is_unnamed_open());
+        }
+        match self.session.statements.get(name) {
+            Some(plan) => self.is_name_open(name, || plan.id()),
+            None => self.is_open(|undo| undo.concerns_name(name)),
+        }
+    }
+
+    fn is_name_open(&self, name: &[u8], plan: impl FnOnce() -> PlanId) -> bool {
+        if !self.is_open(|undo| undo.concerns_name(name) || undo.plan().is_some()) {
+            return false;
+        }
+        let id = plan();
+        self.is_open(|undo| undo.concerns_name(name) || undo.plan() == Some(id))
+    }
+
+    fn is_open(&self, concerns: impl Fn(&Undo) -> bool) -> bool {
+        self.server.as_ref().is_some_and(|server| server.ledger.undos_of_earlier_batches().any(concerns))
+    }
+
+    /// SQL PREPARE, EXECUTE or DEALLOCATE, by a session whose statements are still virtual.
+    fn needs_own_names(&self, message: &Message<'_>) -> bool {
+        if self.session.materialised {
+            return false;
+        }
+        match message.tag {
+            tag::QUERY => Query::decode(message.body).is_ok_and(|query| sees_names(&self.classify(query.text))),
+            tag::BIND => Bind::decode(message.body).is_ok_and(|bind| self.binds_what_sees_names(bind.statement)),
+            _ => false,
+        }
+    }
+
+    /// Whether the statement of that name is SQL PREPARE, EXECUTE or DEALLOCATE.
+    pub(super) fn binds_what_sees_names(&self, name: &[u8]) -> bool {
+        let statements = &self.session.statements;
+        if name.is_empty() {
+            return statements.unnamed.as_ref().is_some_and(|unnamed| sees_names(&unnamed.class));
+        }
+        statements.get(name).is_some_and(|plan| sees_names(&plan.class))
+    }
+}
+
+/// Whether the text sees prepared statements by their names.
+pub(super) fn sees_names(class: &Statement) -> bool {
+    matches!(class.kind, Kind::Prepare | Kind::Execute | Kind::Deallocate)
+}
