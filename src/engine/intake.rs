@@ -139,9 +139,11 @@ impl Engine {
         if self.fatal {
             return Some(Want::Replies);
         }
-        if server.ledger.is_uncertain() && server.ledger.is_empty() && !server.ledger.is_skipping() {
-            route.settle(&mut self.server_out);
-            self.send_marker();
+        if server.ledger.is_uncertain() && !server.ledger.is_skipping() {
+            if server.ledger.is_empty() {
+                route.settle(&mut self.server_out);
+                self.send_marker();
+            }
             return Some(Want::Replies);
         }
         if server.ledger.is_copy_outcome_open() && !is_copy_time_message(message) {
@@ -153,6 +155,8 @@ impl Engine {
             return Some(Want::Replies);
         }
         match self.stall {
+            // A Sync that the COPY has swallowed is not answered: the client is to end the COPY.
+            Stall::UntilAnswered if server.ledger.is_copy_open() => None,
             Stall::None => None,
             // Skipping with nothing outstanding: what the stall waited for was skipped, and only the client's Sync goes on.
             Stall::UntilAnswered if server.ledger.is_idle() || (server.ledger.is_empty() && server.ledger.is_skipping()) => {

@@ -79,6 +79,8 @@ pub struct Engine {
     rest_out: Rest,
     /// The server's bytes ended with a piece of a header, or of a message that is read whole.
     piece_out: bool,
+    /// COMMIT or ROLLBACK has run since the last ReadyForQuery.
+    left_block: bool,
     /// The transaction has settings of its own (SET LOCAL).
     local_settings: bool,
     /// The server is free to go.
@@ -214,6 +216,7 @@ impl Engine {
             skip_rest: false,
             rest_out: Rest::default(),
             piece_out: false,
+            left_block: false,
             local_settings: false,
             release: None,
             reads,

@@ -213,6 +213,7 @@ impl Engine {
                 self.session.discard_all();
                 self.forget_statements();
             }
+            b"COMMIT\0" | b"ROLLBACK\0" => self.left_block = true,
             b"DEALLOCATE ALL\0" => {
                 self.session.statements.clear();
                 self.forget_statements();
@@ -238,6 +239,7 @@ impl Engine {
             [byte] => TransactionStatus::from_byte(*byte),
             _ => None,
         };
+        self.left_block = false;
         self.status = status.ok_or_else(|| broken("a ReadyForQuery with an unknown status"))?;
         Ok(())
     }

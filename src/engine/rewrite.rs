@@ -331,7 +331,7 @@ impl Engine {
             return self.session.statements.clear_named();
         }
         // The statement will be refused, whatever there is to deallocate.
-        if self.status == TransactionStatus::Failed && !self.unsettled {
+        if self.status == TransactionStatus::Failed && !self.left_block {
             return;
         }
         self.session.materialised = true;

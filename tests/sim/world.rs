@@ -121,6 +121,14 @@ impl World {
         }
     }
 
+    /// Answers from memory, reads of another client that were shared, and answers that were kept.
+    pub(crate) fn from_memory(&self) -> [u64; 3] {
+        self.shared.cache.as_ref().map_or([0; 3], |cache| {
+            let totals = cache.database.totals();
+            [totals.hits, totals.waits, totals.fills]
+        })
+    }
+
     /// Until nothing is left to do.
     pub(crate) fn run(&mut self) -> Verdict {
         for _ in 0..MAX_STEPS {
