@@ -167,7 +167,8 @@ impl Relay {
             let mut moved = self.server_turn(cx, buffer, now);
             moved |= self.wait_turn(cx, now);
             moved |= self.client_turn(cx, buffer, now);
-            self.flush(cx);
+            // Room that has come up lets the other side be read again, and nobody would wake us for that.
+            moved |= self.flush(cx);
             self.meter.take(&mut self.engine);
             if let Some(end) = self.is_over() {
                 return Poll::Ready(end);
@@ -271,11 +272,13 @@ impl Relay {
 
     fn lose_server(&mut self, error: Error) {
         tracing::debug!(client = self.slot.key().pid, %error, "server lost");
-        if let Some(error) = self.engine.server_lost(error) {
-            self.refuse(&error);
+        match self.engine.server_lost(error) {
+            Some(error) => self.refuse(&error),
+            None if self.engine.is_over() => drop(self.ending.get_or_insert(End::Refused)),
+            // Nothing tied the client to that server.
+            None => {}
         }
         self.release();
-        self.ending.get_or_insert(End::Refused);
     }
 
     fn refuse(&mut self, error: &Error) {
@@ -322,12 +325,16 @@ impl Relay {
         }
     }
 
-    fn flush(&mut self, cx: &mut Context<'_>) {
+    /// Writes what it can. True: one of the outboxes has room again.
+    fn flush(&mut self, cx: &mut Context<'_>) -> bool {
+        let full = (self.engine.client_out.len() >= HIGH_WATER, self.engine.server_out.len() >= HIGH_WATER);
         if !pipe::flush(&mut self.stream, cx, &mut self.engine.client_out) {
             self.client_eof = true;
             self.ending = Some(End::ClientGone);
         }
         self.flush_server(cx);
+        let room = (self.engine.client_out.len() < HIGH_WATER, self.engine.server_out.len() < HIGH_WATER);
+        (full.0 && room.0) || (full.1 && room.1)
     }
 
     fn flush_server(&mut self, cx: &mut Context<'_>) {

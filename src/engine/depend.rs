@@ -82,6 +82,7 @@ impl Engine {
         }
         match message.tag {
             tag::QUERY => Query::decode(message.body).is_ok_and(|query| sees_names(&self.classify(query.text))),
+            tag::PARSE => Parse::decode(message.body).is_ok_and(|parse| sees_names(&self.classify(parse.text))),
             tag::BIND => Bind::decode(message.body).is_ok_and(|bind| self.binds_what_sees_names(bind.statement)),
             _ => false,
         }

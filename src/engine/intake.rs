@@ -73,10 +73,12 @@ impl Engine {
     }
 
     fn next_message(&mut self, at: usize, rest: &[u8], route: &mut Route<'_>) -> Result<Next, Error> {
-        let Some(header) = Header::peek(rest)? else {
-            return Ok(Next::Wants(Want::Input { room: Header::LEN }));
+        let header = match Header::peek(rest).map_err(Error::from).and_then(check_kind) {
+            Ok(Some(header)) => header,
+            Ok(None) => return Ok(Next::Wants(Want::Input { room: Header::LEN })),
+            Err(_) if self.has_answers_due(route) => return Ok(Next::Wants(Want::Replies)),
+            Err(error) => return Err(error),
         };
-        check_kind(header)?;
         if let Some(want) = self.must_wait(header.tag, route) {
             return Ok(Next::Wants(want));
         }
@@ -92,7 +94,9 @@ impl Engine {
         }
         let message = Message { tag: header.tag, range: at..at + here, body: rest.get(Header::LEN..here).unwrap_or_default(), whole_len: header.len };
         if header.tag == tag::TERMINATE {
-            return Ok(Next::Wants(Want::Goodbye));
+            // Postgres answers what came before, and then reads on.
+            let answers_due = self.server.as_ref().is_some_and(|server| server.ledger.ends_with_sync());
+            return Ok(Next::Wants(if answers_due { Want::Replies } else { Want::Goodbye }));
         }
         if let Some(next) = self.without_server(&message, rest, header)? {
             return Ok(next);
@@ -111,8 +115,19 @@ impl Engine {
         }
         self.dispatch(&message, rest.get(here..).unwrap_or_default(), route);
         self.open_batch = !matches!(message.tag, tag::SYNC | tag::QUERY | tag::FUNCTION_CALL);
-        self.rest_in = Rest { left: header.len - here, to: Sink::Client };
+        let to = if std::mem::take(&mut self.skip_rest) { Sink::Drop } else { Sink::Client };
+        self.rest_in = Rest { left: header.len - here, to };
         Ok(Next::Took(here))
+    }
+
+    /// Postgres answers what came before a message that it cannot read.
+    fn has_answers_due(&mut self, route: &mut Route<'_>) -> bool {
+        let due = self.server.as_ref().is_some_and(|server| !server.ledger.is_empty() && !server.ledger.is_skipping());
+        if due {
+            route.settle(&mut self.server_out);
+            crate::wire::frontend::flush(&mut self.server_out);
+        }
+        due && !self.fatal
     }
 
     /// Stalls. See [`Stall`] and the ledger's uncertainty.
@@ -309,7 +324,8 @@ impl Engine {
 
     fn note_effects(&mut self, class: &Statement) {
         let pins = Pins::of(class.effects);
-        if class.effects.intersects(Effects::SETTING | Effects::ROLE | Effects::OPAQUE) {
+        let restores = class.effects.contains(Effects::RESTORE) && self.session.epoch != 0;
+        if restores || class.effects.intersects(Effects::SETTING | Effects::ROLE | Effects::OPAQUE) {
             self.session.epoch = self.shared.next_epoch();
         }
         let new = pins.without(self.session.pins);
@@ -348,7 +364,8 @@ fn contains_word_copy(text: &[u8]) -> bool {
     text.windows(4).any(|window| window.eq_ignore_ascii_case(b"copy"))
 }
 
-fn check_kind(header: Header) -> Result<(), Error> {
+fn check_kind(header: Option<Header>) -> Result<Option<Header>, Error> {
+    let Some(header) = header else { return Ok(None) };
     let limit = match header.tag {
         tag::CLOSE | tag::DESCRIBE | tag::EXECUTE | tag::FLUSH | tag::SYNC | tag::TERMINATE | tag::COPY_DONE => SMALL_MAX,
         tag::QUERY | tag::PARSE | tag::BIND | tag::FUNCTION_CALL | tag::COPY_DATA | tag::COPY_FAIL => usize::MAX,
@@ -357,7 +374,7 @@ fn check_kind(header: Header) -> Result<(), Error> {
     if header.len > limit {
         return Err(Error::new(ErrorKind::Protocol, "invalid message length"));
     }
-    Ok(())
+    Ok(Some(header))
 }
 
 /// How many bytes of a message must be there before it is looked at.

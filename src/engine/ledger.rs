@@ -60,6 +60,8 @@ pub enum Owner {
     Capture,
     /// Sent on the client's behalf: success is swallowed, an error is the client's.
     Inject,
+    /// Sent to learn what a statement of the client's looks like: swallowed and remembered.
+    Learn,
     /// pgdial's own business between transactions: all swallowed, an error condemns the server.
     Own,
 }
@@ -274,6 +276,11 @@ impl Ledger {
     /// The head's owner, for messages that are not looked at (rows).
     pub fn owner(&self) -> Option<Owner> {
         self.queue.front().map(|owed| owed.owner)
+    }
+
+    /// What the message that is being answered now would take back.
+    pub(super) fn head_undo(&self) -> Option<&Undo> {
+        self.queue.front()?.undo.as_deref()
     }
 
     /// What is being answered now.

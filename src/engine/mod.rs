@@ -27,6 +27,7 @@
 
 mod decide;
 mod depend;
+mod failed;
 mod intake;
 mod ledger;
 mod read;
@@ -72,6 +73,8 @@ pub struct Engine {
     copy_bound: bool,
     /// Bytes of a client message that are still to be passed on.
     rest_in: Rest,
+    /// The rest of the message at hand is not to be passed on.
+    skip_rest: bool,
     /// The same from the server, and what to do with them.
     rest_out: Rest,
     /// The server's bytes ended with a piece of a header, or of a message that is read whole.
@@ -210,6 +213,7 @@ impl Engine {
             barrier: false,
             copy_bound: false,
             rest_in: Rest::default(),
+            skip_rest: false,
             rest_out: Rest::default(),
             piece_out: false,
             left_block: false,

@@ -7,7 +7,7 @@ use crate::pg::TransactionStatus;
 use crate::session::{Unnamed, UnnamedId};
 use crate::wire::Header;
 use crate::wire::backend::{ParameterStatus, tag};
-use crate::wire::diagnostics::{Fields, Severity};
+use crate::wire::diagnostics::{self, Fields, Severity};
 
 use super::ledger::{Ask, Owed, Owner, Receipt};
 use super::route::Route;
@@ -44,7 +44,7 @@ impl Engine {
                 break;
             }
             let body = rest.get(Header::LEN..here).unwrap_or_default();
-            let sink = self.reply(header.tag, body, &mut route)?;
+            let sink = self.reply(header.tag, body, here == header.len, &mut route)?;
             if sink == Sink::Capture {
                 self.note_kept(header.tag, header.len);
             }
@@ -71,7 +71,7 @@ impl Engine {
     }
 
     /// Settles accounts for one message and says where its bytes go.
-    fn reply(&mut self, message: u8, body: &[u8], route: &mut Route<'_>) -> Result<Sink, Error> {
+    fn reply(&mut self, message: u8, body: &[u8], whole: bool, route: &mut Route<'_>) -> Result<Sink, Error> {
         match message {
             // Rows first: they are most of what there is, and cost the ledger nothing.
             tag::DATA_ROW => return self.row(),
@@ -79,6 +79,9 @@ impl Engine {
             tag::NOTIFICATION_RESPONSE => return Ok(Sink::Client),
             tag::PARAMETER_STATUS => return Ok(self.parameter_changed(body)),
             _ => {}
+        }
+        if matches!(message, tag::PARAMETER_DESCRIPTION | tag::ROW_DESCRIPTION | tag::NO_DATA) {
+            self.learnt(message, body, whole);
         }
         let Some(server) = self.server.as_mut() else { return Ok(Sink::Drop) };
         let receipt = server.ledger.receive(message).map_err(|desync| broken(&format!("message {:?} that nothing of ours asked for", char::from(desync.tag))))?;
@@ -92,6 +95,7 @@ impl Engine {
             }
             Receipt::End(owed) => self.ended(message, body, owed),
             Receipt::Failed { owner, own, skipped } => {
+                let renamed = self.renamed(body, own.as_deref());
                 self.failed(own, skipped);
                 self.fail_fill();
                 if owner == Owner::Own {
@@ -99,7 +103,13 @@ impl Engine {
                 }
                 self.passed_on(body);
                 route.settle(&mut self.client_out);
-                Ok(Sink::Client)
+                Ok(match renamed {
+                    Some(message) => {
+                        self.client_out.extend_from_slice(&message);
+                        Sink::Drop
+                    }
+                    None => Sink::Client,
+                })
             }
             // Between transactions, with nothing that ties the client to this server, its end is not the client's affair.
             Receipt::Unasked if self.release.is_some() => {
@@ -111,6 +121,24 @@ impl Engine {
                 Ok(Sink::Client)
             }
         }
+    }
+
+    /// The error with the client's own name for the statement, if it has pgdial's.
+    fn renamed(&self, body: &[u8], own: Option<&Undo>) -> Option<Vec<u8>> {
+        let prefix = self.shared.plans.prefix().as_bytes();
+        let at = memchr::memmem::find(body, prefix)?;
+        let rest = body.get(at..)?;
+        let end = rest.iter().position(|byte| !(byte.is_ascii_alphanumeric() || *byte == b'_'))?;
+        let ours = rest.get(..end)?;
+        let theirs = match own {
+            Some(Undo::Named { name, .. }) => &**name,
+            _ => self.session.statements.iter().find(|(_, plan)| plan.name() == ours).map(|(name, _)| name)?,
+        };
+        let fields = Fields::decode(body).ok()?;
+        let replaced: Vec<(u8, Vec<u8>)> = fields.iter().map(|(code, text)| (code, replace(text, ours, theirs))).collect();
+        let mut out = Vec::new();
+        diagnostics::encode_fields(tag::ERROR_RESPONSE, replaced.iter().map(|(code, text)| (*code, &**text)), &mut out);
+        Some(out)
     }
 
     fn passed_on(&mut self, body: &[u8]) {
@@ -129,7 +157,7 @@ impl Engine {
     /// A notice of a message that the client did not send is not the client's: it has seen it when it sent its own.
     fn sink_of_notice(&mut self) -> Sink {
         match self.server.as_ref().and_then(|server| server.ledger.owner()) {
-            Some(Owner::Inject | Owner::Own) => Sink::Drop,
+            Some(Owner::Inject | Owner::Learn | Owner::Own) => Sink::Drop,
             Some(Owner::Capture) => {
                 // A later reader would have to be told as well.
                 self.fail_fill();
@@ -201,6 +229,7 @@ impl Engine {
         if let Some(server) = self.server.as_mut() {
             server.plans.clear();
             server.unnamed = None;
+            server.stand_in = false;
         }
         self.session.materialised = self.shared.session_mode;
     }
@@ -294,6 +323,7 @@ impl Engine {
                     server.ledger.forget_evicted(id);
                 }
             }
+            Undo::Learning(_) => {}
             Undo::Injected(id) => {
                 server.plans.remove(id);
                 server.ledger.forget_evicted(id);
@@ -330,11 +360,23 @@ fn restore_unnamed(server: &mut Server, held: Option<UnnamedId>) {
     }
 }
 
+fn replace(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = memchr::memmem::find(rest, from) {
+        out.extend_from_slice(rest.get(..at).unwrap_or_default());
+        out.extend_from_slice(to);
+        rest = rest.get(at + from.len()..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
+    out
+}
+
 fn sink_of(owner: Owner) -> Sink {
     match owner {
         Owner::Client => Sink::Client,
         Owner::Capture => Sink::Capture,
-        Owner::Inject | Owner::Own => Sink::Drop,
+        Owner::Inject | Owner::Learn | Owner::Own => Sink::Drop,
     }
 }
 

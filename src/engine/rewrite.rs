@@ -14,6 +14,7 @@ use crate::session::{Pin, Unnamed, UnnamedId};
 use crate::wire::{Frame, Header, Oids};
 use crate::wire::frontend::{self, Bind, Close, Describe, Parse, Target, tag};
 
+use super::depend::sees_names;
 use super::intake::{Message, TEXT_MAX};
 use super::ledger::{Ask, Local, Owner};
 use super::route::Route;
@@ -25,8 +26,13 @@ impl Engine {
         let Ok(parse) = Parse::decode(message.body) else {
             return self.send(Ask::Parse, message, route);
         };
+        let class = self.classify(parse.text);
+        if sees_names(&class) {
+            // EXECUTE looks for its statement when it is described, which is before it is bound.
+            self.materialise(route);
+        }
         if parse.name.is_empty() {
-            return self.parse_unnamed(&parse, message, route);
+            return self.parse_unnamed(class, message, route);
         }
         if !self.session.materialised && self.session.statements.get(parse.name).is_some() {
             return self.parse_again(&parse, message, route);
@@ -34,7 +40,6 @@ impl Engine {
         if self.local_settings {
             self.pin(Pin::ParseSettings);
         }
-        let class = self.classify(parse.text);
         let plan = self.shared.plans.intern(parse.text, parse.types.as_bytes(), self.session.epoch, &class);
         let previous = self.session.statements.insert(parse.name, Arc::clone(&plan));
         let name: Box<[u8]> = parse.name.into();
@@ -50,10 +55,10 @@ impl Engine {
         self.tally.plan_misses += 1;
         self.make_room(&plan, known, route);
         self.write_parse(&plan, Owner::Client, Undo::Named { name, previous, written: Some(plan.id()) }, route);
+        self.learn(&plan);
     }
 
-    fn parse_unnamed(&mut self, parse: &Parse<'_>, message: &Message<'_>, route: &mut Route<'_>) {
-        let class = self.classify(parse.text);
+    fn parse_unnamed(&mut self, class: Arc<Statement>, message: &Message<'_>, route: &mut Route<'_>) {
         let id = UnnamedId(self.shared.next_epoch());
         let whole = route.input.get(message.range.clone()).unwrap_or_default().to_vec();
         let previous = self.session.statements.unnamed.replace(Box::new(Unnamed { id, message: whole, class }));
@@ -121,6 +126,9 @@ impl Engine {
             self.materialise(route);
         }
         if bind.statement.is_empty() {
+            if self.is_unnamed_refused() && self.bind_stand_in(bind.portal, route) {
+                return self.drop_rest(message);
+            }
             self.provide_unnamed(route);
             if let Some(class) = self.session.statements.unnamed.as_ref().map(|unnamed| Arc::clone(&unnamed.class)) {
                 self.note_bound(&class);
@@ -138,6 +146,9 @@ impl Engine {
         if self.session.materialised {
             return self.send(Ask::Bind, message, route);
         }
+        if self.lacks(&plan) && self.is_refused_by_failure(&plan.class) && self.bind_stand_in(bind.portal, route) {
+            return self.drop_rest(message);
+        }
         self.provide(&plan, route);
         route.settle(&mut self.server_out);
         let left = message.body.len();
@@ -152,6 +163,9 @@ impl Engine {
             Ok(Describe { target: Target::Statement, name: b"" }) => self.provide_unnamed(route),
             Ok(Describe { target: Target::Statement, name }) => {
                 if let Some(plan) = self.virtual_plan(name) {
+                    if self.lacks(&plan) && self.is_refused_by_failure(&plan.class) && self.describe_stand_in(&plan, route) {
+                        return;
+                    }
                     self.provide(&plan, route);
                     route.settle(&mut self.server_out);
                     Describe { target: Target::Statement, name: plan.name() }.encode(&mut self.server_out);
@@ -227,6 +241,22 @@ impl Engine {
         } else {
             server.ledger.push(Ask::Local(local), Owner::Client, undo.map(Box::new));
         }
+    }
+
+    fn lacks(&mut self, plan: &Plan) -> bool {
+        self.server.as_mut().is_some_and(|server| !server.plans.touch(plan.id()))
+    }
+
+    /// The client's unnamed statement is elsewhere, and cannot be brought here before the failed transaction has ended.
+    fn is_unnamed_refused(&self) -> bool {
+        let Some(unnamed) = self.session.statements.unnamed.as_ref() else { return false };
+        let here = self.server.as_ref().is_some_and(|server| server.unnamed == Some(unnamed.id));
+        !here && self.is_refused_by_failure(&unnamed.class)
+    }
+
+    /// Of a message that is longer than what has been looked at, the rest is not sent.
+    fn drop_rest(&mut self, message: &Message<'_>) {
+        self.skip_rest = message.range.len() < message.whole_len;
     }
 
     /// Sees to it that the server has the plan.
@@ -355,6 +385,7 @@ impl Engine {
             server.ledger.push(Ask::Query, Owner::Own, None);
             server.plans.clear();
             server.unnamed = None;
+            server.stand_in = false;
             server.litter.clear();
             return true;
         }

@@ -23,6 +23,8 @@ pub struct Server {
     pub unnamed: Option<UnnamedId>,
     /// Replies owed.
     pub ledger: Ledger,
+    /// It has the statement that stands in for others in a failed transaction, see `failed`.
+    pub stand_in: bool,
     /// Session state was left behind: DISCARD ALL before anybody else gets it.
     pub dirty: bool,
     /// Something ran that DISCARD ALL does not undo: nobody else gets it.
@@ -41,6 +43,7 @@ impl Server {
             plans: ServerPlans::new(plans_limit),
             unnamed: None,
             ledger: Ledger::default(),
+            stand_in: false,
             dirty: false,
             spoiled: false,
             litter: Vec::new(),

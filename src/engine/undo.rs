@@ -10,7 +10,7 @@ impl Undo {
     pub(super) fn concerns_name(&self, wanted: &[u8]) -> bool {
         match self {
             Self::Named { name, .. } | Self::Closed { name, .. } => **name == *wanted,
-            Self::Injected(_) | Self::Evicted { .. } | Self::Unnamed { .. } | Self::UnnamedClosed { .. } | Self::UnnamedInjected { .. } => false,
+            Self::Learning(_) | Self::Injected(_) | Self::Evicted { .. } | Self::Unnamed { .. } | Self::UnnamedClosed { .. } | Self::UnnamedInjected { .. } => false,
         }
     }
 
@@ -19,7 +19,7 @@ impl Undo {
         match self {
             Self::Named { written, .. } => *written,
             Self::Injected(id) | Self::Evicted { id, .. } => Some(*id),
-            Self::Closed { .. } | Self::Unnamed { .. } | Self::UnnamedClosed { .. } | Self::UnnamedInjected { .. } => None,
+            Self::Learning(_) | Self::Closed { .. } | Self::Unnamed { .. } | Self::UnnamedClosed { .. } | Self::UnnamedInjected { .. } => None,
         }
     }
 
@@ -34,7 +34,7 @@ impl Undo {
     pub(super) fn client_before(&self) -> Option<&Option<Box<Unnamed>>> {
         match self {
             Self::Unnamed { client, .. } | Self::UnnamedClosed { client } => Some(client),
-            Self::Named { .. } | Self::Injected(_) | Self::Evicted { .. } | Self::Closed { .. } | Self::UnnamedInjected { .. } => None,
+            Self::Named { .. } | Self::Learning(_) | Self::Injected(_) | Self::Evicted { .. } | Self::Closed { .. } | Self::UnnamedInjected { .. } => None,
         }
     }
 
@@ -42,7 +42,7 @@ impl Undo {
     pub(super) fn server_before(&self) -> Option<&Option<UnnamedId>> {
         match self {
             Self::Unnamed { server, .. } | Self::UnnamedInjected { server } => Some(server),
-            Self::Named { .. } | Self::Injected(_) | Self::Evicted { .. } | Self::Closed { .. } | Self::UnnamedClosed { .. } => None,
+            Self::Named { .. } | Self::Learning(_) | Self::Injected(_) | Self::Evicted { .. } | Self::Closed { .. } | Self::UnnamedClosed { .. } => None,
         }
     }
 }
@@ -59,6 +59,8 @@ pub enum Undo {
         /// The plan, when its Parse was really written.
         written: Option<PlanId>,
     },
+    /// Nothing to take back: the description belongs to this plan.
+    Learning(Arc<Plan>),
     /// A Parse that pgdial added.
     Injected(PlanId),
     /// A Close that pgdial added for a statement that had to make room.

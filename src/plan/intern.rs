@@ -20,8 +20,18 @@ pub struct Plan {
     key: Key,
     /// Under which startup parameters Postgres has accepted the text, and as of which schema.
     accepted: Mutex<Vec<(u32, u64)>>,
+    described: Mutex<Described>,
     /// What the text does.
     pub class: Arc<Statement>,
+}
+
+/// What Postgres says of a statement when it is asked to describe it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Described {
+    /// The whole ParameterDescription message, once it is known.
+    pub parameters: Option<Arc<[u8]>>,
+    /// Whether it returns rows.
+    pub rows: Option<bool>,
 }
 
 /// Compared whole: two texts with equal hashes are two plans.
@@ -65,6 +75,16 @@ impl Plan {
         self.accepted.lock().contains(&(set, generation))
     }
 
+    /// What is known of its description.
+    pub fn described(&self) -> Described {
+        self.described.lock().clone()
+    }
+
+    /// Remembers a part of its description.
+    pub fn describe(&self, part: impl FnOnce(&mut Described)) {
+        part(&mut self.described.lock());
+    }
+
     /// Declared parameter types, raw as in Parse.
     pub fn types(&self) -> &[u8] {
         &self.key.types
@@ -95,6 +115,11 @@ impl Plans {
         &self.prefix
     }
 
+    /// The name of a statement that every server has, see [`crate::engine`]; plans are numbered from 1.
+    pub fn stand_in(&self) -> String {
+        format!("{}0", self.prefix)
+    }
+
     /// The plan for this text, made now when nobody has it.
     pub fn intern(&self, text: &[u8], types: &[u8], epoch: u64, class: &Arc<Statement>) -> Arc<Plan> {
         let key = Key { text: text.into(), types: types.into(), epoch };
@@ -105,7 +130,7 @@ impl Plans {
         known.sweep();
         let id = PlanId(self.next.fetch_add(1, Ordering::Relaxed));
         let name = format!("{}{:x}", self.prefix, id.0).into_bytes().into_boxed_slice();
-        let plan = Arc::new(Plan { id, name, key: key.clone(), class: Arc::clone(class), accepted: Mutex::default() });
+        let plan = Arc::new(Plan { id, name, key: key.clone(), class: Arc::clone(class), accepted: Mutex::default(), described: Mutex::default() });
         known.by_key.insert(key, Arc::downgrade(&plan));
         plan
     }

@@ -10,19 +10,19 @@ pub struct Effects(u16);
 impl Effects {
     /// Nothing is left behind.
     pub const NONE: Self = Self(0);
-    /// SET, RESET, `set_config(.., false)`, SET SESSION CHARACTERISTICS.
+    /// SET, `set_config(.., false)`, SET SESSION CHARACTERISTICS.
     pub const SETTING: Self = Self(1);
-    /// SET ROLE, SET SESSION AUTHORIZATION and their RESET.
+    /// SET ROLE, SET SESSION AUTHORIZATION.
     pub const ROLE: Self = Self(1 << 1);
     /// SQL-level PREPARE.
     pub const PREPARE: Self = Self(1 << 2);
-    /// LISTEN or UNLISTEN.
+    /// LISTEN.
     pub const LISTEN: Self = Self(1 << 3);
     /// The temporary schema was, or may have been, used.
     pub const TEMP: Self = Self(1 << 4);
     /// DECLARE .. WITH HOLD.
     pub const CURSOR_HOLD: Self = Self(1 << 5);
-    /// A session-level advisory lock was taken or given back.
+    /// A session-level advisory lock was taken.
     pub const ADVISORY_LOCK: Self = Self(1 << 6);
     /// LOAD.
     pub const LOAD: Self = Self(1 << 7);
@@ -34,12 +34,14 @@ impl Effects {
     pub const DEALLOCATE: Self = Self(1 << 10);
     /// DISCARD.
     pub const DISCARD: Self = Self(1 << 11);
+    /// RESET, UNLISTEN, DISCARD, the release of an advisory lock: a session that is as it was at login stays so.
+    pub const RESTORE: Self = Self(1 << 13);
     /// Unknown: DO, CALL, text that could not be parsed.
     /// Functions of users are not in here: they are named in `Statement::functions` and judged against the catalog.
     pub const OPAQUE: Self = Self(1 << 12);
 
     /// All of them, with the word for metrics, logs and docs.
-    pub const WORDS: [(Self, &'static str); 13] = [
+    pub const WORDS: [(Self, &'static str); 14] = [
         (Self::SETTING, "setting"),
         (Self::ROLE, "role"),
         (Self::PREPARE, "prepare"),
@@ -53,6 +55,7 @@ impl Effects {
         (Self::DEALLOCATE, "deallocate"),
         (Self::DISCARD, "discard"),
         (Self::OPAQUE, "opaque"),
+        (Self::RESTORE, "restore"),
     ];
 
     /// Whether every effect of `other` is in this set.

@@ -26,6 +26,8 @@ pub struct Dialer {
     plans_per_server: usize,
     /// Settings are only read where a key needs them.
     read_settings: bool,
+    /// What every server has to have prepared, in the modes in which a client's statements are on more than one.
+    stand_in: Option<String>,
     next: AtomicU64,
     sets: Mutex<Sets>,
 }
@@ -74,8 +76,8 @@ impl Set {
 
 impl Dialer {
     /// For one user of one database.
-    pub fn new(target: Target, account: Account, plans_per_server: usize, read_settings: bool) -> Self {
-        let dialer = Self { target, account, plans_per_server, read_settings, next: AtomicU64::new(1), sets: Mutex::default() };
+    pub fn new(target: Target, account: Account, plans_per_server: usize, read_settings: bool, stand_in: Option<String>) -> Self {
+        let dialer = Self { target, account, plans_per_server, read_settings, stand_in, next: AtomicU64::new(1), sets: Mutex::default() };
         // Servers kept warm before anybody has come are for clients that send nothing of their own.
         dialer.sets.lock().add(SetId::default(), Startup::new(), &dialer.account);
         dialer
@@ -146,9 +148,13 @@ impl Connector for Dialer {
         };
         let mut dialed = dial(&self.target, &set.login).await?;
         let reader = self.reader(&mut dialed, &set).await?;
+        if let Some(name) = &self.stand_in {
+            dialed.query(&format!("PREPARE {name} AS SELECT 1")).await?;
+        }
         let parameters: Parameters = dialed.parameters.iter().cloned().collect();
         *set.known.lock() = Some(Known { parameters: Arc::new(parameters.clone()), reader: Arc::clone(&reader) });
-        let state = Server::new(dialed.key, parameters, reader, self.plans_per_server);
+        let mut state = Server::new(dialed.key, parameters, reader, self.plans_per_server);
+        state.stand_in = self.stand_in.is_some();
         Ok(Box::new(ServerConn { stream: dialed.stream, state: Some(Box::new(state)) }))
     }
 }

@@ -109,6 +109,9 @@ fn writes() -> u64 {
 /// connection must see it.
 fn next_read_sees_each_write(protocol: Protocol) {
     let (pgdial, database) = start("fresh", |config| config);
+    let mut first = pgdial.client(&database);
+    protocol.prepare(&mut first);
+    warm(&pgdial, &mut first, protocol);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..2 {

@@ -63,7 +63,7 @@ fn through_pgdial_on_used_servers() {
 fn through_pgdial_on_servers_with_foreign_settings() {
     through(&Door {
         name: "settings",
-        config: |config| config.pool(2),
+        config: |config| config.pool(4),
         spoil: Some(leave_settings),
     });
 }
@@ -257,7 +257,7 @@ fn leave_traces(client: &mut Client) {
     );
     client.until_ready(2);
     client.query("begin");
-    client.query("create temp table gone (a int) on commit drop");
+    client.query("create table gone (a int)");
     client.send(
         &Out::new()
             .query("copy gone from stdin")

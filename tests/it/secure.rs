@@ -151,7 +151,7 @@ fn tls_towards_clients() {
     );
     fails(
         &psql(&pgdial, "scram_app", "secret", &database, "sslmode=disable"),
-        "TLS",
+        "encrypted",
     );
     let pgdial = Pgdial::start(&config.text("listen", "tls", "prefer"));
     succeeds(

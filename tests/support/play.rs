@@ -36,13 +36,31 @@ pub(crate) fn play(script: &Script, addr: SocketAddr, database: &str) -> Vec<Str
         }
     }
     player.finish();
-    player.transcript.retain(|line| {
+    let mut transcript = player.transcript;
+    transcript.retain(|line| {
         !script
             .ignore
             .iter()
             .any(|name| line.contains(&format!("< {name}")))
     });
-    player.transcript
+    for line in transcript
+        .iter_mut()
+        .filter(|line| line.contains("< ErrorResponse") || line.contains("< NoticeResponse"))
+    {
+        for field in &script.blur {
+            *line = without_field(line, field);
+        }
+    }
+    transcript
+}
+
+/// A rendered error without one of its fields.
+fn without_field(line: &str, field: &str) -> String {
+    let Some((head, tail)) = line.split_once(&format!(" {field}=\"")) else {
+        return line.into();
+    };
+    let rest = tail.split_once('"').map_or("", |(_, rest)| rest);
+    format!("{head}{rest}")
 }
 
 /// One open connection and what it logged in with.

@@ -1,7 +1,8 @@
 //! The language of tests/scripts/*.wire: one line, one step.
 //!
 //! ```text
-//! # free text; `# ignore: NotificationResponse` drops such lines from the comparison; `# only: straight session ..` limits the doors
+//! # free text; `# ignore: NotificationResponse` drops such lines from the comparison; `# blur: F L R` drops these fields of
+//!   errors; `# only: straight session ..` limits the doors
 //! setup create table t (a int)        run first, through the same door, not compared
 //! C: Query "select 1"                 a frontend message; messages gather and go out in one write
 //! wait Z | wait Z 3 | wait 5 | wait G | wait closed | pause
@@ -25,6 +26,8 @@ pub(crate) struct Script {
     pub(crate) name: String,
     /// Message names whose lines are not compared.
     pub(crate) ignore: Vec<String>,
+    /// Fields of ErrorResponse and NoticeResponse that are not compared.
+    pub(crate) blur: Vec<String>,
     /// The doors it may be played through; empty = all.
     pub(crate) only: Vec<String>,
     pub(crate) setup: Vec<String>,
@@ -57,6 +60,7 @@ impl Script {
         let mut script = Self {
             name: name.into(),
             ignore: vec![],
+            blur: vec![],
             only: vec![],
             setup: vec![],
             steps: vec![],
@@ -94,6 +98,9 @@ impl Script {
     fn head(&mut self, comment: &str) {
         if let Some(list) = comment.strip_prefix("ignore:") {
             self.ignore
+                .extend(list.split_whitespace().map(str::to_string));
+        } else if let Some(list) = comment.strip_prefix("blur:") {
+            self.blur
                 .extend(list.split_whitespace().map(str::to_string));
         } else if let Some(list) = comment.strip_prefix("only:") {
             self.only

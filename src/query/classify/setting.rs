@@ -24,12 +24,12 @@ pub(super) fn describe(set: &VariableSetStmt, found: &mut Statement) {
         VariableSetKind::VarSetMulti => multi(set, &name, found),
         VariableSetKind::VarReset => {
             found.kind = Kind::Reset;
-            found.effects.insert(effects_of(&name));
+            found.effects.insert(Effects::RESTORE);
             found.setting = Some(SettingVerb::Reset(name));
         }
         VariableSetKind::VarResetAll => {
             found.kind = Kind::Reset;
-            found.effects.insert(Effects::SETTING);
+            found.effects.insert(Effects::RESTORE);
             found.setting = Some(SettingVerb::ResetAll);
         }
         VariableSetKind::VarSetValue
@@ -57,7 +57,8 @@ fn one(set: &VariableSetStmt, name: Box<str>, found: &mut Statement) {
         return;
     }
     if !set.is_local {
-        found.effects.insert(effects_of(&name));
+        let default = set.kind() == VariableSetKind::VarSetDefault;
+        found.effects.insert(if default { Effects::RESTORE } else { effects_of(&name) });
     }
     if &*name == "search_path" && value.as_ref().is_some_and(|v| v.contains("pg_temp")) {
         found.effects.insert(Effects::TEMP);

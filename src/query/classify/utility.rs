@@ -39,7 +39,11 @@ pub(super) fn describe(node: &NodeEnum) -> Option<Statement> {
         NodeEnum::NotifyStmt(_) => harmless(&mut found, Kind::Notify),
         NodeEnum::LockStmt(_) => harmless(&mut found, Kind::Lock),
         NodeEnum::ListenStmt(_) => session(&mut found, Kind::Listen, Effects::LISTEN),
-        NodeEnum::UnlistenStmt(_) => session(&mut found, Kind::Unlisten, Effects::LISTEN),
+        NodeEnum::UnlistenStmt(_) => session(&mut found, Kind::Unlisten, Effects::RESTORE),
+        // DEALLOCATE ALL needs no name to be known.
+        NodeEnum::DeallocateStmt(which) if which.isall || which.name.is_empty() => {
+            session(&mut found, Kind::Discard, Effects::RESTORE);
+        }
         NodeEnum::DeallocateStmt(_) => session(&mut found, Kind::Deallocate, Effects::DEALLOCATE),
         NodeEnum::PrepareStmt(_) => session(&mut found, Kind::Prepare, Effects::PREPARE),
         // What it runs is in another text.
@@ -218,20 +222,11 @@ fn controlled(transaction: &TransactionStmt, found: &mut Statement) {
 
 fn discarded(discard: &DiscardStmt, found: &mut Statement) {
     found.kind = Kind::Discard;
-    let all = || {
-        Effects::DISCARD
-            | Effects::SETTING
-            | Effects::ROLE
-            | Effects::LISTEN
-            | Effects::DEALLOCATE
-            | Effects::CURSOR_HOLD
-    };
+    // Pins end when it has succeeded; until then, and if it fails, they stay.
     let effects = match discard.target() {
         DiscardMode::DiscardPlans => Effects::DISCARD,
-        DiscardMode::DiscardSequences => Effects::DISCARD | Effects::SEQUENCE,
-        DiscardMode::DiscardTemp => Effects::DISCARD | Effects::TEMP,
-        DiscardMode::DiscardAll | DiscardMode::Undefined => {
-            all() | Effects::SEQUENCE | Effects::TEMP | Effects::ADVISORY_LOCK
+        DiscardMode::DiscardSequences | DiscardMode::DiscardTemp | DiscardMode::DiscardAll | DiscardMode::Undefined => {
+            Effects::DISCARD | Effects::RESTORE
         }
     };
     found.effects.insert(effects);

@@ -166,7 +166,7 @@ fn call_effects(name: &str, args: Option<&Value>) -> Effects {
         | "pg_try_advisory_lock"
         | "pg_try_advisory_lock_shared" => Effects::ADVISORY_LOCK,
         "pg_advisory_unlock" | "pg_advisory_unlock_shared" | "pg_advisory_unlock_all" => {
-            Effects::ADVISORY_LOCK
+            Effects::RESTORE
         }
         // They run SQL that stands in a string, or attach something to the session.
         "query_to_xml"

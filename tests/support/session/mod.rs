@@ -111,7 +111,7 @@ fn read(
             Received::Message(message) => {
                 count += 1;
                 ready += usize::from(message.tag == b'Z');
-                lines.push(render(&message, ids));
+                lines.push(without_source(render(&message, ids)));
             }
             Received::Closed => {
                 lines.push("closed".into());
@@ -123,6 +123,14 @@ fn read(
                 return true;
             }
         }
+    }
+}
+
+/// A FATAL may be pgdial's own, which has no place in Postgres's source.
+fn without_source(line: String) -> String {
+    match line.split_once(" F=\"") {
+        Some((head, _)) if line.starts_with("ErrorResponse S=\"FATAL\"") => head.into(),
+        _ => line,
     }
 }
 

@@ -1,0 +1,85 @@
+//! Floor 2. A failed transaction on a server that lacks the client's statement: it can be prepared there only when the
+//! transaction is over, and until then the client must hear what Postgres would have said.
+//!
+//! Every server has one statement of pgdial's own, the stand-in. A Bind or Describe of the stand-in is refused by Postgres
+//! in the very words (and source fields) in which that of the client's statement would be.
+
+use std::sync::Arc;
+
+use crate::pg::TransactionStatus;
+use crate::plan::Plan;
+use crate::query::{Kind, Statement};
+use crate::wire::frontend::{self, Describe, Target};
+
+use super::Engine;
+use super::ledger::{Ask, Owner};
+use super::route::Route;
+use super::undo::Undo;
+
+impl Engine {
+    /// The transaction has failed for certain, and this is not what ends it.
+    pub(super) fn is_refused_by_failure(&self, class: &Statement) -> bool {
+        self.status == TransactionStatus::Failed
+            && !self.unsettled
+            && !matches!(class.kind, Kind::Commit | Kind::Rollback | Kind::RollbackTo | Kind::PrepareTransaction)
+    }
+
+    /// Binds the stand-in: refused, whatever its parameters. False: the server has none.
+    pub(super) fn bind_stand_in(&mut self, portal: &[u8], route: &mut Route<'_>) -> bool {
+        let name = self.shared.plans.stand_in();
+        let Some(server) = self.server.as_mut().filter(|server| server.stand_in) else { return false };
+        route.settle(&mut self.server_out);
+        frontend::bind(portal, name.as_bytes(), &[], std::iter::empty(), &[], &mut self.server_out);
+        server.ledger.push(Ask::Bind, Owner::Client, None);
+        true
+    }
+
+    /// Answers Describe of a statement: refused if it returns rows, told from memory if not. False: that is not known.
+    pub(super) fn describe_stand_in(&mut self, plan: &Plan, route: &mut Route<'_>) -> bool {
+        let described = plan.described();
+        let name = self.shared.plans.stand_in();
+        let Some(server) = self.server.as_mut().filter(|server| server.stand_in) else { return false };
+        match (described.rows, described.parameters) {
+            (Some(true), _) => {
+                route.settle(&mut self.server_out);
+                Describe { target: Target::Statement, name: name.as_bytes() }.encode(&mut self.server_out);
+                server.ledger.push(Ask::Describe, Owner::Client, None);
+                true
+            }
+            (Some(false), Some(parameters)) if server.ledger.is_empty() && self.rest_out.left == 0 => {
+                route.settle(&mut self.server_out);
+                self.client_out.extend_from_slice(&parameters);
+                crate::wire::backend::no_data(&mut self.client_out);
+                true
+            }
+            (Some(false) | None, _) => false,
+        }
+    }
+
+    /// Behind a Parse that was written for a client: what does the statement look like?
+    pub(super) fn learn(&mut self, plan: &Arc<Plan>) {
+        if plan.described().rows.is_some() {
+            return;
+        }
+        let Some(server) = self.server.as_mut() else { return };
+        Describe { target: Target::Statement, name: plan.name() }.encode(&mut self.server_out);
+        server.ledger.push(Ask::Describe, Owner::Learn, Some(Box::new(Undo::Learning(Arc::clone(plan)))));
+    }
+
+    /// A part of the answer to [`Engine::learn`]. Long ones are not kept: they are of no use but in a failed transaction.
+    pub(super) fn learnt(&self, message: u8, body: &[u8], whole: bool) {
+        use crate::wire::backend::tag;
+        let Some(Undo::Learning(plan)) = self.server.as_ref().and_then(|server| server.ledger.head_undo()) else { return };
+        match message {
+            tag::PARAMETER_DESCRIPTION if whole => {
+                let mut message = vec![tag::PARAMETER_DESCRIPTION];
+                message.extend_from_slice(&u32::try_from(body.len() + 4).unwrap_or(u32::MAX).to_be_bytes());
+                message.extend_from_slice(body);
+                plan.describe(|described| described.parameters = Some(message.into()));
+            }
+            tag::ROW_DESCRIPTION => plan.describe(|described| described.rows = Some(true)),
+            tag::NO_DATA => plan.describe(|described| described.rows = Some(false)),
+            _ => {}
+        }
+    }
+}
