@@ -69,6 +69,10 @@ impl Engine {
         if self.rest_in.to != Sink::Drop && n > 0 {
             route.verbatim(at..at + n, &mut self.server_out);
         }
+        if n > 0 && self.rest_in.left == 0 {
+            // The last of a COPY that had failed before all its data was here.
+            self.offer_release();
+        }
         n
     }
 
@@ -114,7 +118,7 @@ impl Engine {
             reads.decided = false;
         }
         self.dispatch(&message, rest.get(here..).unwrap_or_default(), route);
-        self.open_batch = !matches!(message.tag, tag::SYNC | tag::QUERY | tag::FUNCTION_CALL);
+        self.open_batch = leaves_open(message.tag, self.open_batch);
         let to = if std::mem::take(&mut self.skip_rest) { Sink::Drop } else { Sink::Client };
         self.rest_in = Rest { left: header.len - here, to };
         Ok(Next::Took(here))
@@ -345,6 +349,15 @@ impl Engine {
 pub(super) enum Next {
     Took(usize),
     Wants(Want),
+}
+
+/// Whether a batch is open after the message: Flush and COPY's own messages change nothing about that.
+fn leaves_open(message: u8, open: bool) -> bool {
+    match message {
+        tag::SYNC | tag::QUERY | tag::FUNCTION_CALL => false,
+        tag::FLUSH | tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => open,
+        _ => true,
+    }
 }
 
 fn is_copy_time_message(message: u8) -> bool {

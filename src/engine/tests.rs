@@ -23,6 +23,7 @@ use crate::wire::{Formats, Header, Oids};
 pub(super) struct Rig {
     pub(super) engine: Engine,
     pub(super) free: VecDeque<Box<Server>>,
+    reader: Arc<Reader>,
     chunk: usize,
     inbox: Vec<u8>,
     server_inbox: Vec<u8>,
@@ -46,9 +47,6 @@ pub(super) fn reader() -> Arc<Reader> {
     Arc::new(Reader { id: 1, set: 0, role: "app".into(), search_path: vec!["public".into()], settings: Box::default(), read_committed: true })
 }
 
-pub(super) fn server(plans: usize) -> Box<Server> {
-    Box::new(Server::new(None, Parameters::default(), reader(), plans))
-}
 
 impl Rig {
     pub(super) fn new(chunk: usize) -> Self {
@@ -56,10 +54,11 @@ impl Rig {
     }
 
     pub(super) fn of(chunk: usize, shared: &Arc<Shared>, servers: usize) -> Self {
-        let now = Instant::now();
-        Self {
-            engine: Engine::new(Arc::clone(shared), reader(), Arc::default(), now),
-            free: (0..servers).map(|_| server(100)).collect(),
+        let (now, reader) = (Instant::now(), reader());
+        let mut rig = Self {
+            engine: Engine::new(Arc::clone(shared), Arc::clone(&reader), Arc::default(), now),
+            free: VecDeque::new(),
+            reader,
             chunk,
             inbox: Vec::new(),
             server_inbox: Vec::new(),
@@ -68,7 +67,15 @@ impl Rig {
             wants_server: false,
             flight: None,
             now,
-        }
+        };
+        (0..servers).for_each(|_| rig.add_server(100));
+        rig
+    }
+
+    /// One more server, with room for so many statements.
+    pub(super) fn add_server(&mut self, plans: usize) {
+        let server = Server::new(None, Parameters::default(), Arc::clone(&self.reader), plans);
+        self.free.push_back(Box::new(server));
     }
 
     /// The client sends; what the server is sent, in words.
@@ -214,6 +221,13 @@ pub(super) fn closed() -> Vec<u8> {
 }
 pub(super) fn no_data() -> Vec<u8> {
     made(backend::no_data)
+}
+/// The answer to pgdial's own question behind a Parse by name.
+pub(super) fn learnt() -> Vec<u8> {
+    made(|out| {
+        backend::ParameterDescription { types: Oids::default() }.encode(out);
+        backend::no_data(out);
+    })
 }
 pub(super) fn columns() -> Vec<u8> {
     made(|out| backend::row_description([].into_iter(), out))

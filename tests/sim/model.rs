@@ -25,6 +25,8 @@ pub(crate) struct Model {
     /// Writes of the open transaction.
     pending: Vec<(u8, String)>,
     skipping: bool,
+    /// Messages since the last Sync.
+    open: bool,
     copy: Option<Copy>,
     name: String,
     committed_name: String,
@@ -83,6 +85,7 @@ impl Model {
             block: Block::None,
             pending: Vec::new(),
             skipping: false,
+            open: false,
             copy: None,
             name: String::new(),
             committed_name: String::new(),
@@ -109,6 +112,11 @@ impl Model {
         }
     }
 
+    /// Whether it will read these bytes and do nothing.
+    pub(crate) fn ignores(&self, link: &[u8]) -> bool {
+        super::transcript::only_copy_data(&[&self.inbox, link].concat())
+    }
+
     /// Why another client must not have it, if so.
     pub(crate) fn unfit(&self, prefix: &str) -> Option<String> {
         let theirs = self.statements.keys().find(|name| !name.is_empty() && !name.starts_with(prefix.as_bytes()));
@@ -122,6 +130,17 @@ impl Model {
         ];
         let found = checks.iter().find(|(holds, _)| *holds).map(|(_, why)| (*why).to_owned());
         found.or_else(|| theirs.map(|name| format!("statement {:?} was left behind", lossy(name))))
+    }
+
+    /// Between transactions, and nothing is under way.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.block == Block::None && !self.skipping && !self.open && self.copy.is_none()
+    }
+
+    /// With a statement that always stands ready.
+    pub(crate) fn with_statement(mut self, name: &str) -> Self {
+        self.statements.insert(name.as_bytes().to_vec(), Op::Const("stand-in".to_owned()));
+        self
     }
 
     /// How many statements it holds.
@@ -146,6 +165,11 @@ impl Model {
     fn message(&mut self, message: &Message<'_>) {
         if self.copy.is_some() {
             return self.copying(message);
+        }
+        match message {
+            Message::Sync | Message::Query(_) | Message::FunctionCall(_) if !self.skipping || matches!(message, Message::Sync) => self.open = false,
+            Message::Parse(_) | Message::Bind(_) | Message::Describe(_) | Message::Execute(_) | Message::Close(_) => self.open = true,
+            _ => {}
         }
         if self.skipping && !matches!(message, Message::Sync) {
             return;
@@ -281,7 +305,7 @@ impl Model {
             Target::Statement => self.statement(describe.name)?.clone(),
             Target::Portal => self.portals.get(describe.name).ok_or_else(|| Self::portal_missing(describe.name))?.op.clone(),
         };
-        if self.block == Block::Failed {
+        if self.block == Block::Failed && op.returns_rows() {
             return aborted();
         }
         if describe.target == Target::Statement {

@@ -71,6 +71,11 @@ impl Transcript {
         self.at == self.expected.len() && self.partial.is_empty()
     }
 
+    /// Postgres would be between transactions now.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.private.is_quiet()
+    }
+
     pub(crate) fn next_words(&self) -> String {
         self.expected.get(self.at).map_or_else(|| "nothing".to_owned(), |expected| words(&expected.message))
     }
@@ -165,6 +170,15 @@ pub(crate) fn drop_notices(out: &mut Vec<u8>) {
     {
         out.drain(..header.len);
     }
+}
+
+/// Whole messages that a server outside of COPY reads and ignores.
+pub(crate) fn only_copy_data(link: &[u8]) -> bool {
+    let mut len = 0;
+    frames(link).all(|frame| {
+        len += frame.len();
+        matches!(frame[0], b'd' | b'c' | b'f' | b'H')
+    }) && len == link.len()
 }
 
 fn frames(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {

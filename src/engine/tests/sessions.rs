@@ -64,7 +64,7 @@ fn discard_all_gives_the_client_its_freedom_back() {
     in_pieces(|chunk| {
         let mut rig = Rig::new(chunk);
         rig.send(&[parse("s", "select 1"), sync()]);
-        rig.answer(&[parsed(), ready(I)]);
+        rig.answer(&[parsed(), learnt(), ready(I)]);
         rig.query("set work_mem = '1MB'", "SET", I);
         rig.query("discard all", "DISCARD ALL", I);
         assert!(rig.engine.pins().is_empty());
@@ -79,11 +79,12 @@ fn deallocate_all_forgets_what_every_client_had_there() {
     in_pieces(|chunk| {
         let mut rig = Rig::new(chunk);
         rig.send(&[parse("s", "select 1"), sync()]);
-        rig.answer(&[parsed(), ready(I)]);
-        // SQL sees the statements under their own names from here on.
-        assert_eq!(rig.send(&[query("deallocate all")]), "P s select 1, S, Q deallocate all");
-        assert_eq!(rig.answer(&[parsed(), ready(I), complete("DEALLOCATE ALL"), ready(I)]), "C DEALLOCATE ALL, Z I");
-        assert_eq!(rig.send(&[parse("s", "select 1"), bind("s"), sync()]), "P _p_1 select 1, B _p_1, S");
+        rig.answer(&[parsed(), learnt(), ready(I)]);
+        rig.query("deallocate all", "DEALLOCATE ALL", I);
+        assert_eq!(rig.send(&[bind("s"), sync()]), "B s, S");
+        rig.answer(&[failed(b"26000"), ready(I)]);
+        let sent = rig.send(&[parse("s", "select 1"), bind("s"), sync()]);
+        assert!(sent.starts_with("P _p_"), "{sent}");
     });
 }
 
@@ -92,7 +93,7 @@ fn prepare_in_sql_makes_statements_real() {
     in_pieces(|chunk| {
         let mut rig = Rig::new(chunk);
         rig.send(&[parse("s", "select 1"), sync()]);
-        rig.answer(&[parsed(), ready(I)]);
+        rig.answer(&[parsed(), learnt(), ready(I)]);
         assert_eq!(rig.send(&[query("execute s")]), "P s select 1, S, Q execute s");
         assert_eq!(rig.answer(&[parsed(), ready(I), columns(), complete("SELECT 0"), ready(I)]), "T, C SELECT 0, Z I");
         assert!(rig.release().is_none(), "the client keeps this server");
@@ -123,7 +124,7 @@ fn a_batch_without_a_server_fails_as_a_whole() {
             rig.feed();
             assert_eq!(rig.told(), told);
             // The session goes on.
-            rig.free.push_back(server(10));
+            rig.add_server(10);
             rig.query("select 2", "SELECT 1", I);
         }
     });
@@ -132,9 +133,8 @@ fn a_batch_without_a_server_fails_as_a_whole() {
 #[test]
 fn parameters_that_differ_are_told() {
     let mut rig = Rig::of(3, &shared(None), 0);
-    let mut other = server(10);
-    other.parameters.set("TimeZone", "UTC");
-    rig.free.push_back(other);
+    rig.add_server(10);
+    rig.free[0].parameters.set("TimeZone", "UTC");
     assert_eq!(rig.send(&[query("select 1")]), "Q select 1");
     assert_eq!(rig.answer(&[complete("SELECT 1"), ready(I)]), "S TimeZone=UTC, C SELECT 1, Z I");
 }
@@ -213,7 +213,7 @@ fn long_messages_pass_in_pieces() {
     let parameter = made(|out| frontend::bind(b"", b"s", &[], [Some(long.as_bytes())].into_iter(), &[], out));
     rig.release();
     let sent = rig.send(&[parse("s", "select $1"), parameter.clone(), execute(), sync()]);
-    assert_eq!(sent, "P _p_1 select $1, B _p_1, E, S");
+    assert_eq!(sent, "P _p_1 select $1, D _p_1, B _p_1, E, S");
 }
 
 #[test]
