@@ -56,7 +56,9 @@ impl Caches {
     pub(super) fn open(&mut self, config: &Config, section: &config::Database, target: &Target) -> Result<Option<CacheShared>> {
         let (Some(cache), true) = (self.cache.as_ref(), section.cache != CacheMode::Off) else { return Ok(None) };
         let database = cache.database(&section.name);
-        let control = Control { server: control(&section.upstream), tls: target.tls.config() };
+        // Postgres speaks no TLS over a Unix socket.
+        let tls = target.tls.config().filter(|_| matches!(section.upstream.host, Host::Tcp { .. }));
+        let control = Control { server: control(&section.upstream, tls.is_some()), tls };
         let watcher = Arc::new(watch(&database, &control, config.invalidation.catalog_check));
         if config.invalidation.feed == Feed::Notify {
             self.tasks.push(listen(&database, &control, &config.invalidation, &watcher));
@@ -181,7 +183,7 @@ async fn ask(
     }
 }
 
-fn control(upstream: &Upstream) -> tokio_postgres::Config {
+fn control(upstream: &Upstream, tls: bool) -> tokio_postgres::Config {
     let mut server = tokio_postgres::Config::new();
     match &upstream.host {
         Host::Tcp { host, port } => server.host(host).port(*port),
@@ -192,6 +194,7 @@ fn control(upstream: &Upstream) -> tokio_postgres::Config {
         server.password(password.expose());
     }
     server.ssl_mode(match upstream.tls {
+        _ if !tls => SslMode::Disable,
         TlsMode::Disable => SslMode::Disable,
         TlsMode::Allow | TlsMode::Prefer => SslMode::Prefer,
         TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => SslMode::Require,

@@ -5,7 +5,7 @@
 //! something which an unanswered message *of an earlier batch* may still take back waits for its answer.
 
 use crate::plan::PlanId;
-use crate::query::{Kind, Statement};
+use crate::query::{Effects, Kind, Statement};
 use crate::wire::frontend::{self, Bind, Close, Describe, Parse, Query, Target, tag};
 
 use super::Engine;
@@ -101,4 +101,5 @@ impl Engine {
 /// Whether the text sees prepared statements by their names.
 pub(super) fn sees_names(class: &Statement) -> bool {
     matches!(class.kind, Kind::Prepare | Kind::Execute | Kind::Deallocate)
+        || class.effects.intersects(Effects::PREPARE | Effects::DEALLOCATE)
 }

@@ -80,6 +80,14 @@ impl Engine {
         let header = match Header::peek(rest).map_err(Error::from).and_then(check_kind) {
             Ok(Some(header)) => header,
             Ok(None) => return Ok(Next::Wants(Want::Input { room: Header::LEN })),
+            Err(_) if self.is_copy_open() && rest.first().is_some_and(|tag| !is_known(*tag)) => {
+                // Postgres has its own words for that, and hangs up.
+                if let Some(server) = self.server.as_mut() {
+                    server.ledger.copy_message(Some(Ask::CopyEnd));
+                }
+                route.verbatim(at..at + rest.len(), &mut self.server_out);
+                return Ok(Next::Took(rest.len()));
+            }
             Err(_) if self.has_answers_due(route) => return Ok(Next::Wants(Want::Replies)),
             Err(error) => return Err(error),
         };
@@ -122,6 +130,10 @@ impl Engine {
         let to = if std::mem::take(&mut self.skip_rest) { Sink::Drop } else { Sink::Client };
         self.rest_in = Rest { left: header.len - here, to };
         Ok(Next::Took(here))
+    }
+
+    fn is_copy_open(&self) -> bool {
+        self.server.as_ref().is_some_and(|server| server.ledger.is_copy_open())
     }
 
     /// Postgres answers what came before a message that it cannot read.
@@ -375,6 +387,10 @@ fn may_copy(class: &Statement, text: &[u8]) -> bool {
 
 fn contains_word_copy(text: &[u8]) -> bool {
     text.windows(4).any(|window| window.eq_ignore_ascii_case(b"copy"))
+}
+
+fn is_known(message: u8) -> bool {
+    crate::wire::frontend::limit(message).is_ok()
 }
 
 fn check_kind(header: Option<Header>) -> Result<Option<Header>, Error> {

@@ -73,6 +73,8 @@ pub struct Owed {
     pub ask: Ask,
     /// Whose reply.
     pub owner: Owner,
+    /// Tells, with [`hint_of`], which of the client's names the message had: several may stand for one plan.
+    pub hint: u32,
     /// What to take back if the server does not do it.
     pub undo: Option<Box<Undo>>,
 }
@@ -88,6 +90,8 @@ pub enum Receipt {
     Failed {
         /// Whose message failed.
         owner: Owner,
+        /// The name it had, see [`Owed`].
+        hint: u32,
         /// What it had changed.
         own: Option<Box<Undo>>,
         /// What the skipped ones had changed, newest first.
@@ -184,7 +188,14 @@ impl Ledger {
         }
         self.pushed += 1;
         self.undos += usize::from(undo.is_some());
-        self.queue.push_back(Owed { ask, owner, undo });
+        self.queue.push_back(Owed { ask, owner, hint: 0, undo });
+    }
+
+    /// Notes which of the client's statement names the message had that was pushed last.
+    pub fn hint_last(&mut self, name: &[u8]) {
+        if let Some(last) = self.queue.back_mut() {
+            last.hint = hint_of(name);
+        }
     }
 
     fn take(&mut self) -> Option<Owed> {
@@ -343,17 +354,17 @@ impl Ledger {
         let Some(head) = self.take() else {
             return Receipt::Unasked;
         };
-        let Owed { ask, owner, undo } = head;
+        let Owed { ask, owner, hint, undo } = head;
         let mut skipped = Vec::new();
         self.uncertain |= self.copy != Copy::None && self.swallowed_syncs > 0;
         self.end_copy();
         match ask {
             // These answer ReadyForQuery after their error, and nothing behind them is skipped.
-            Ask::Sync | Ask::Query | Ask::FunctionCall => self.queue.push_front(Owed { ask, owner, undo: None }),
+            Ask::Sync | Ask::Query | Ask::FunctionCall => self.queue.push_front(Owed { ask, owner, hint, undo: None }),
             Ask::Parse | Ask::Bind | Ask::Describe | Ask::Execute | Ask::Close | Ask::CopyEnd | Ask::Local(_) => self.skip_to_sync(&mut skipped),
         }
         skipped.reverse();
-        Receipt::Failed { owner, own: undo, skipped }
+        Receipt::Failed { owner, hint, own: undo, skipped }
     }
 
     fn skip_to_sync(&mut self, skipped: &mut Vec<Undo>) {
@@ -383,4 +394,9 @@ impl Ledger {
         self.copy = Copy::None;
         self.swallowed_syncs = 0;
     }
+}
+
+/// A short hash: a wrong guess costs a name in an error text, where two names stand for one plan.
+pub(super) fn hint_of(name: &[u8]) -> u32 {
+    name.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }

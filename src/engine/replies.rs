@@ -9,7 +9,7 @@ use crate::wire::Header;
 use crate::wire::backend::{ParameterStatus, tag};
 use crate::wire::diagnostics::{self, Fields, Severity};
 
-use super::ledger::{Ask, Owed, Owner, Receipt};
+use super::ledger::{Ask, Owed, Owner, Receipt, hint_of};
 use super::route::Route;
 use super::undo::Undo;
 use super::{Engine, Server, Release, Rest, Sink, Taken, Want, synth};
@@ -94,8 +94,8 @@ impl Engine {
                 Ok(sink_of(owner))
             }
             Receipt::End(owed) => self.ended(message, body, owed),
-            Receipt::Failed { owner, own, skipped } => {
-                let renamed = self.renamed(body, own.as_deref());
+            Receipt::Failed { owner, hint, own, skipped } => {
+                let renamed = self.renamed(body, own.as_deref(), hint);
                 self.failed(own, skipped);
                 self.fail_fill();
                 if owner == Owner::Own {
@@ -124,7 +124,7 @@ impl Engine {
     }
 
     /// The error with the client's own name for the statement, if it has pgdial's.
-    fn renamed(&self, body: &[u8], own: Option<&Undo>) -> Option<Vec<u8>> {
+    fn renamed(&self, body: &[u8], own: Option<&Undo>, hint: u32) -> Option<Vec<u8>> {
         let prefix = self.shared.plans.prefix().as_bytes();
         let at = memchr::memmem::find(body, prefix)?;
         let rest = body.get(at..)?;
@@ -132,7 +132,10 @@ impl Engine {
         let ours = rest.get(..end)?;
         let theirs = match own {
             Some(Undo::Named { name, .. }) => &**name,
-            _ => self.session.statements.iter().find(|(_, plan)| plan.name() == ours).map(|(name, _)| name)?,
+            _ => {
+                let names = || self.session.statements.iter().filter(|(_, plan)| plan.name() == ours).map(|(name, _)| name);
+                names().find(|name| hint_of(name) == hint).or_else(|| names().next())?
+            }
         };
         let fields = Fields::decode(body).ok()?;
         let replaced: Vec<(u8, Vec<u8>)> = fields.iter().map(|(code, text)| (code, replace(text, ours, theirs))).collect();

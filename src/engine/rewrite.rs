@@ -155,6 +155,7 @@ impl Engine {
         rename_bind(&bind, plan.name(), message, left, &mut self.server_out);
         if let Some(server) = self.server.as_mut() {
             server.ledger.push(Ask::Bind, Owner::Client, None);
+            server.ledger.hint_last(bind.statement);
         }
     }
 
@@ -171,6 +172,7 @@ impl Engine {
                     Describe { target: Target::Statement, name: plan.name() }.encode(&mut self.server_out);
                     if let Some(server) = self.server.as_mut() {
                         server.ledger.push(Ask::Describe, Owner::Client, None);
+                        server.ledger.hint_last(name);
                     }
                     return;
                 }

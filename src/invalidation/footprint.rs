@@ -156,6 +156,8 @@ pub fn footprint(statement: &Statement, scope: &Scope<'_>) -> Footprint {
         | Kind::Declare
         | Kind::Explain
         | Kind::Prepare => by_names(statement, scope),
+        // Several statements, all of them understood.
+        Kind::Opaque if !statement.is_opaque() && !statement.writes_unknown() => by_names(statement, scope),
         // Whose transaction it was is not known: anything.
         Kind::CommitPrepared
         | Kind::Execute
@@ -202,17 +204,18 @@ fn written(statement: &Statement, scope: &Scope<'_>) -> Footprint {
     })
 }
 
-/// Functions, operators and types: code of a user may do anything, DDL too.
+/// Functions, operators and types: code of a user may write anything. DDL in it is found by the catalog's drift check, as
+/// DDL made elsewhere is: a bump of the catalog for each call would leave no time in which it is known.
 fn called(statement: &Statement, scope: &Scope<'_>) -> Footprint {
     let Some(snapshot) = scope.snapshot else {
         return if calls_nothing(statement) {
             Footprint::Nothing
         } else {
-            Footprint::Catalog
+            Footprint::Everything
         };
     };
     if snapshot.obstacle(statement, true) == Some(Obstacle::UserCast) {
-        return Footprint::Catalog;
+        return Footprint::Everything;
     }
     let builtin = statement
         .operators
@@ -229,7 +232,7 @@ fn called(statement: &Statement, scope: &Scope<'_>) -> Footprint {
     let start = if builtin {
         Footprint::Nothing
     } else {
-        Footprint::Catalog
+        Footprint::Everything
     };
     let functions = statement
         .functions
@@ -239,7 +242,7 @@ fn called(statement: &Statement, scope: &Scope<'_>) -> Footprint {
                 Footprint::Nothing
             }
             FunctionClass::Effectful => Footprint::Everything,
-            FunctionClass::User | FunctionClass::Unknown => Footprint::Catalog,
+            FunctionClass::User | FunctionClass::Unknown => Footprint::Everything,
         });
     functions.fold(start, Footprint::union)
 }

@@ -105,7 +105,7 @@ async fn scene() -> Scene {
     let reload = move || {
         counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
     };
-    let catalog = Arc::new(ArcSwapOption::empty());
+    let catalog: super::Catalog = Arc::new(|| None);
     let notify = Notify::new(server, NoTls, settings, database.clone(), catalog, reload);
     assert_eq!(
         database.suspension(),

@@ -138,14 +138,14 @@ fn without_a_catalog_only_a_read_of_nothing_is_nothing() {
                 functions: table(),
                 ..read.clone()
             },
-            Footprint::Catalog,
+            Footprint::Everything,
         ),
         (
             Statement {
                 types: table(),
                 ..read.clone()
             },
-            Footprint::Catalog,
+            Footprint::Everything,
         ),
         (
             Statement {
@@ -209,17 +209,25 @@ fn statements_under_a_catalog() {
         ("SELECT * FROM v", Footprint::Everything),
         ("SELECT * FROM rls", Footprint::Everything),
         ("DELETE FROM missing", Footprint::Everything),
-        ("SELECT mine('x')", Footprint::Catalog),
-        ("SELECT unheard_of('x')", Footprint::Catalog),
+        ("SELECT mine('x')", Footprint::Everything),
+        ("SELECT unheard_of('x')", Footprint::Everything),
         (
             "UPDATE a SET id = id OPERATOR(public.+) 1",
-            Footprint::Catalog,
+            Footprint::Everything,
         ),
         ("ALTER TABLE a ADD x int", Footprint::Catalog),
         ("GRANT SELECT ON a TO app", Footprint::Catalog),
         ("DO $$ BEGIN END $$", Footprint::Catalog),
         (
             "INSERT INTO a VALUES (1); INSERT INTO b VALUES (1)",
+            relations(&[1, 2]),
+        ),
+        (
+            "BEGIN; UPDATE a SET id = 1; COMMIT",
+            relations(&[1]),
+        ),
+        (
+            "INSERT INTO a VALUES (1); CREATE TABLE x (i int)",
             Footprint::Catalog,
         ),
         ("no sql at all", Footprint::Catalog),

@@ -47,7 +47,7 @@ select current_setting('a.b') => select|R||||current_setting
 select setseed(0.5) => select|R|setseed|||setseed
 select pg_advisory_lock(1) => select|R|advisory_lock|||pg_advisory_lock
 select pg_try_advisory_lock_shared(1, 2) => select|R|advisory_lock|||pg_try_advisory_lock_shared
-select pg_advisory_unlock_all() => select|R|advisory_lock|||pg_advisory_unlock_all
+select pg_advisory_unlock_all() => select|R|restore|||pg_advisory_unlock_all
 select pg_advisory_xact_lock(1) => select|R||||pg_advisory_xact_lock
 select pg_notify('c', 'p') => select|R||||pg_notify
 select pg_backend_pid() => select|RN||||pg_backend_pid
@@ -124,7 +124,7 @@ set session characteristics as transaction read only => set||setting
 set constraints all deferred => set_transaction
 set a.b = 'c' => set||setting
 set local a.b = 'c' => set
-set session a.b to default => set||setting
+set session a.b to default => set||restore
 set search_path = app, public => set||setting
 set search_path = pg_temp, public => set||setting+temp
 set role bob => set||role
@@ -132,21 +132,21 @@ set local role bob => set
 set session authorization bob => set||role
 set seed = 0.5 => set||setting+setseed
 set time zone interval '1' hour to minute => set||setting
-reset a.b => reset||setting
-reset role => reset||role
-reset session authorization => reset||role
-reset all => reset||setting
+reset a.b => reset||restore
+reset role => reset||restore
+reset session authorization => reset||restore
+reset all => reset||restore
 show search_path => show
 show all => show
 prepare p as select * from t where a = $1 => prepare||prepare|t
 prepare p (int) as insert into t values ($1) => prepare||prepare|t
 execute p (1) => execute|W|prepare+opaque
 deallocate p => deallocate||deallocate
-deallocate all => deallocate||deallocate
-discard all => discard||setting+role+listen+temp+cursor_hold+advisory_lock+sequence+deallocate+discard
-discard temp => discard||temp+discard
+deallocate all => discard||restore
+discard all => discard||discard+restore
+discard temp => discard||discard+restore
 discard plans => discard||discard
-discard sequences => discard||sequence+discard
+discard sequences => discard||discard+restore
 declare c cursor for select * from t => declare|||t
 declare c cursor with hold for select f() from t => declare||cursor_hold|t||f
 fetch 10 from c => fetch
@@ -154,7 +154,7 @@ move c => fetch
 close c => close_portal
 close all => close_portal
 listen c => listen||listen
-unlisten * => unlisten||listen
+unlisten * => unlisten||restore
 notify c, 'x' => notify
 explain select * from t => explain|||t
 explain update t set a = 1 => explain
