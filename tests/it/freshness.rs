@@ -36,7 +36,7 @@ impl Protocol {
             Self::Simple => Out::new().query(READ),
             Self::Unnamed => {
                 let out = Out::new()
-                    .parse("", READ_PARAMETER, &[])
+                    .parse("", READ_PARAMETER, &[23])
                     .bind_text("", "", &["1"]);
                 out.describe(b'P', "").execute("", 0).sync()
             }
