@@ -18,6 +18,7 @@ use crate::auth::Verifiers;
 use crate::client::login::LoginContext;
 use crate::client::{Counts, DRAIN_LIMIT, Database, Gate, listen, set_mode};
 use crate::config::{Config, Listen, TlsMode, reload};
+use crate::demo::Running;
 use crate::engine::Shared;
 use crate::error::{Error, Kind, Result};
 use crate::net::{Listener, TcpOptions, random, tls};
@@ -52,6 +53,20 @@ pub async fn run(config: Config, source: Source) -> Result<()> {
     }
     app.stop(DRAIN_LIMIT).await;
     Ok(())
+}
+
+/// A pgdial in this process, for the demo.
+pub async fn start_demo(config: Config) -> Result<Running> {
+    let app = App::start(config, None).await?;
+    let missing = || Error::new(Kind::Internal, "no free port was found");
+    let (address, admin) = (app.address.ok_or_else(missing)?, app.admin.ok_or_else(missing)?);
+    let (stop, mut stopping) = watch::channel(false);
+    let task = tokio::spawn(async move {
+        // A sender that is gone means the same.
+        let _ = stopping.wait_for(|stop| *stop).await;
+        app.stop(Duration::ZERO).await;
+    });
+    Ok(Running { address, admin, stop, task })
 }
 
 impl App {

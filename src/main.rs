@@ -35,6 +35,12 @@ struct Arguments {
 enum Command {
     /// Stand in front of Postgres (the default)
     Serve(Serve),
+    /// A throw-away Postgres with sample data, pgdial in front of it, and what that does, in figures
+    Demo {
+        /// End by itself instead of staying up until Ctrl-C
+        #[arg(long)]
+        once: bool,
+    },
     /// Say whether a configuration is good, without serving it
     Check {
         #[command(flatten)]
@@ -68,6 +74,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.command.unwrap_or(Command::Serve(arguments.serve)) {
         Command::Serve(sources) => serve(sources),
+        Command::Demo { once } => demo(once),
         Command::Check {
             health: Some(address),
             ..
@@ -99,15 +106,29 @@ fn serve(sources: Serve) -> ExitCode {
     }
 }
 
+fn demo(once: bool) -> ExitCode {
+    let ran = runtime().and_then(|runtime| runtime.block_on(pgdial::demo::run(once, app::start_demo)));
+    match ran {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pgdial: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
 fn run(config: Config, source: Source) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    runtime()?.block_on(app::run(config, source))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers(available_parallelism().map_or(1, usize::from)))
         .enable_all()
         .build()
         .map_err(|error| {
             Error::new(Kind::Internal, "the runtime did not start").with_source(error)
-        })?;
-    runtime.block_on(app::run(config, source))
+        })
 }
 
 /// Half of the cores: Postgres, or the application, usually runs on the same machine and needs the others.
