@@ -45,11 +45,8 @@ pub struct App {
 pub async fn run(config: Config, source: Source) -> Result<()> {
     let mut signals = Signals::new()?;
     let app = App::start(config, Some(source)).await?;
-    loop {
-        match signals.next().await {
-            Wish::Reload => app.reload(),
-            Wish::Stop => break,
-        }
+    while let Wish::Reload = signals.next().await {
+        app.reload();
     }
     app.stop(DRAIN_LIMIT).await;
     Ok(())
@@ -197,7 +194,7 @@ fn apply(config: Config, gate: &Gate, context: &ArcSwap<LoginContext>) -> Result
     let config = Arc::new(config);
     let verifiers = Arc::clone(&context.load().verifiers);
     context.store(Arc::new(LoginContext { config: Arc::clone(&config), tls, verifiers }));
-    gate.reconfigure(config);
+    gate.reconfigure(&config);
     Ok(changes.iter().map(described).collect())
 }
 

@@ -55,6 +55,8 @@ const EDGES: &[(&str, &str)] = &[
     ("config", "error"),
     ("config", "pg"),
     ("plan", "query"),
+    ("session", "plan"),
+    ("session", "query"),
     ("cache", "query"),
     ("cache", "invalidation"),
     ("invalidation", "query"),

@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 
 /// How much is read at once, and how much of a client's input may wait.
-pub const CHUNK: usize = 64 * 1024;
+pub(super) const CHUNK: usize = 64 * 1024;
 
 /// A few buffers of [`CHUNK`] bytes, for as many tasks as run at the same time.
 #[derive(Default)]

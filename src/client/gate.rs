@@ -76,12 +76,12 @@ impl Gate {
     }
 
     /// A new configuration: pools follow, clients that are here keep what they have.
-    pub fn reconfigure(&self, config: Arc<Config>) {
-        self.config.store(Arc::clone(&config));
+    pub fn reconfigure(&self, config: &Arc<Config>) {
+        self.config.store(Arc::clone(config));
         for database in self.databases.values() {
             for (user, pool) in database.pools() {
                 if let (Some(section), Some(user)) = (config.database(&database.name), config.user(&database.name, &user)) {
-                    pool.reconfigure(options(&config, section, user));
+                    pool.reconfigure(options(config, section, user));
                 }
             }
         }

@@ -10,7 +10,7 @@ use crate::session::Pins;
 use super::counts::Counts;
 
 /// Counts for one client.
-pub struct Meter {
+pub(super) struct Meter {
     counts: Arc<Counts>,
     busy_since: Option<Instant>,
     quiet_since: Instant,
@@ -18,12 +18,12 @@ pub struct Meter {
     now: Instant,
     pins: Pins,
     /// Queries of this session, for its line in the log.
-    pub queries: u64,
+    pub(super) queries: u64,
 }
 
 impl Meter {
     /// For a client that has just logged in.
-    pub fn new(counts: Arc<Counts>, now: Instant) -> Self {
+    pub(super) fn new(counts: Arc<Counts>, now: Instant) -> Self {
         let pins = Pins::default();
         Self { counts, busy_since: None, quiet_since: now, waiting_since: None, now, pins, queries: 0 }
     }
@@ -32,12 +32,12 @@ impl Meter {
         self.now = now;
     }
 
-    pub(super) fn from_client(&mut self, bytes: usize) {
+    pub(super) fn client_sent(&mut self, bytes: usize) {
         self.counts.traffic.client_bytes_in.add(bytes as u64);
         self.busy_since.get_or_insert(self.now);
     }
 
-    pub(super) fn from_server(&self, bytes: usize) {
+    pub(super) fn server_sent(&self, bytes: usize) {
         self.counts.traffic.server_bytes_in.add(bytes as u64);
     }
 

@@ -30,7 +30,7 @@ use self::limits::overdue;
 pub use self::limits::Limits;
 
 /// A client that has logged in.
-pub struct Relay {
+pub(super) struct Relay {
     engine: Engine,
     stream: Stream,
     pool: ServerPool<Dialer>,
@@ -89,30 +89,30 @@ impl End {
 }
 
 /// What a relay is made from.
-pub struct Parts {
+pub(super) struct Parts {
     /// The protocol.
-    pub engine: Engine,
+    pub(super) engine: Engine,
     /// The client.
-    pub stream: Stream,
+    pub(super) stream: Stream,
     /// Where servers come from.
-    pub pool: ServerPool<Dialer>,
+    pub(super) pool: ServerPool<Dialer>,
     /// Which of them.
-    pub set: Arc<Set>,
+    pub(super) set: Arc<Set>,
     /// How a cancel request finds the client.
-    pub slot: Arc<Slot>,
+    pub(super) slot: Arc<Slot>,
     /// Read buffers, shared by all clients.
-    pub buffers: Arc<Buffers>,
+    pub(super) buffers: Arc<Buffers>,
     /// Statistics.
-    pub meter: Meter,
+    pub(super) meter: Meter,
     /// Periods.
-    pub limits: Limits,
+    pub(super) limits: Limits,
     /// What the client had sent behind its login.
-    pub inbox: Vec<u8>,
+    pub(super) inbox: Vec<u8>,
 }
 
 impl Relay {
     /// Ready to be run.
-    pub fn new(parts: Parts) -> Self {
+    pub(super) fn new(parts: Parts) -> Self {
         let Parts { engine, stream, pool, set, slot, buffers, meter, limits, inbox } = parts;
         let target = Arc::new(pool.connector().target().clone());
         let timer = limits.tick().map(|tick| Box::pin(tokio::time::sleep(tick)));
@@ -138,13 +138,13 @@ impl Relay {
     }
 
     /// A server that the client has for good, as in session mode.
-    pub fn adopt(&mut self, mut lease: Lease<Dialer>) {
+    pub(super) fn adopt(&mut self, mut lease: Lease<Dialer>) {
         self.hand_over(&mut lease);
         self.lease = Some(lease);
     }
 
     /// Until the client goes. How it ended, and how many batches were answered.
-    pub async fn run(mut self) -> (End, u64) {
+    pub(super) async fn run(mut self) -> (End, u64) {
         let end = std::future::poll_fn(|cx| self.poll(cx)).await;
         Box::pin(self.finish()).await;
         (end, self.meter.queries)
@@ -196,7 +196,7 @@ impl Relay {
         match pipe::poll_read(&mut lease.stream, cx, buffer) {
             Poll::Pending => false,
             Poll::Ready(Ok(n)) if n > 0 => {
-                self.meter.from_server(n);
+                self.meter.server_sent(n);
                 self.feed_server(buffer, cx, now);
                 true
             }

@@ -20,7 +20,7 @@ use super::meter::Meter;
 use super::relay::{Parts, Relay};
 
 /// Serves the client until it goes. The place it takes is given back at the end.
-pub async fn serve(stream: Stream, peer: Peer, context: Arc<LoginContext>, gate: Arc<Gate>, entry: Entry) {
+pub(super) async fn serve(stream: Stream, peer: Peer, context: Arc<LoginContext>, gate: Arc<Gate>, entry: Entry) {
     let limit = gate.config().listen.login_timeout;
     // Boxed: a login's buffers and TLS handshake must not be part of what an idle client costs.
     let attempt = Box::pin(login(stream, peer, &context));
@@ -107,7 +107,7 @@ async fn open(client: &mut LoggedIn, gate: &Arc<Gate>, entry: &Entry) -> Result<
         set,
         lease,
         gate: Arc::clone(gate),
-        slot: slot,
+        slot,
     })
 }
 

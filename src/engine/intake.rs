@@ -220,7 +220,7 @@ impl Engine {
                 _ => {}
             }
         }
-        self.from_memory(rest)
+        self.recall(rest)
     }
 
     fn dispatch(&mut self, message: &Message<'_>, behind: &[u8], route: &mut Route<'_>) {

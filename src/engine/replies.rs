@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::error::{Error, Kind as ErrorKind};
 use crate::pg::TransactionStatus;
-use crate::session::{Unnamed, UnnamedId};
+use crate::session::{Pin, Unnamed, UnnamedId};
 use crate::wire::Header;
 use crate::wire::backend::{ParameterStatus, tag};
 use crate::wire::diagnostics::{self, Fields, Severity};
@@ -93,7 +93,7 @@ impl Engine {
                 self.completed(message, body, owner);
                 Ok(sink_of(owner))
             }
-            Receipt::End(owed) => self.ended(message, body, owed),
+            Receipt::End(owed) => self.ended(message, body, &owed),
             Receipt::Failed { owner, hint, own, skipped } => {
                 let renamed = self.renamed(body, own.as_deref(), hint);
                 self.failed(own, skipped);
@@ -184,7 +184,7 @@ impl Engine {
         if own { Sink::Drop } else { Sink::Client }
     }
 
-    fn ended(&mut self, message: u8, body: &[u8], owed: Owed) -> Result<Sink, Error> {
+    fn ended(&mut self, message: u8, body: &[u8], owed: &Owed) -> Result<Sink, Error> {
         if message == tag::READY_FOR_QUERY {
             self.ready(body)?;
             if owed.owner != Owner::Own {
@@ -219,6 +219,7 @@ impl Engine {
             b"COMMIT\0" | b"ROLLBACK\0" => self.left_block = true,
             b"DEALLOCATE ALL\0" => {
                 self.session.statements.clear();
+                self.session.pins.remove(Pin::SqlPrepare);
                 self.forget_statements();
             }
             _ => {}

@@ -84,6 +84,11 @@ impl Pins {
         before != self.0
     }
 
+    /// Takes one away: what it stood for is gone.
+    pub fn remove(&mut self, pin: Pin) {
+        self.0 &= !pin.bit();
+    }
+
     /// Whether this pin is held.
     pub fn has(self, pin: Pin) -> bool {
         self.0 & pin.bit() != 0

@@ -21,11 +21,13 @@ pub struct Unnamed {
     pub class: Arc<Statement>,
 }
 
+type Named = HashMap<Box<[u8]>, Arc<Plan>, foldhash::fast::RandomState>;
+
 /// Named statements and the unnamed one.
 #[derive(Debug, Default)]
 pub struct Statements {
     // Boxed: most clients of a pooler idle, many never prepare by name, and each byte here is paid 10,000 times.
-    named: Option<Box<HashMap<Box<[u8]>, Arc<Plan>, foldhash::fast::RandomState>>>,
+    named: Option<Box<Named>>,
     /// The unnamed statement.
     pub unnamed: Option<Box<Unnamed>>,
 }

@@ -32,7 +32,7 @@ impl Relay {
         match pipe::poll_read(&mut self.stream, cx, buffer) {
             Poll::Pending => false,
             Poll::Ready(Ok(n)) if n > 0 => {
-                self.meter.from_client(n);
+                self.meter.client_sent(n);
                 if self.inbox.is_empty() && matches!(self.wait, Wait::Input { .. }) {
                     self.feed(buffer, cx, now);
                 } else {
@@ -69,7 +69,7 @@ impl Relay {
                 }
             };
             let relay = input.get(at + taken.relay.start..at + taken.relay.end).unwrap_or_default();
-            self.to_server(cx, relay);
+            self.forward(cx, relay);
             at += taken.consumed;
             let want = match taken.want {
                 Want::Server => match self.checkout(input.get(at..).unwrap_or_default()) {
@@ -93,7 +93,7 @@ impl Relay {
         }
     }
 
-    fn to_server(&mut self, cx: &mut Context<'_>, relay: &[u8]) {
+    fn forward(&mut self, cx: &mut Context<'_>, relay: &[u8]) {
         match self.lease.as_mut() {
             Some(lease) => pipe::write_on(&mut lease.stream, cx, &mut self.engine.server_out, relay),
             None => debug_assert!(relay.is_empty() && self.engine.server_out.is_empty()),

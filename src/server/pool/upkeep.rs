@@ -80,7 +80,7 @@ impl<K: Connector> ServerPool<K> {
     }
 
     /// One round of upkeep.
-    pub(in crate::server) fn tend(&self, now: Instant) {
+    pub(crate) fn tend(&self, now: Instant) {
         let mut ledger = self.0.ledger.lock();
         let (counts, settings) = (ledger.counts(now), ledger.settings().clone());
         let expired = ledger.expire(now);
@@ -101,7 +101,7 @@ impl<K: Connector> ServerPool<K> {
         }
     }
 
-    pub(in crate::server) fn is_drained(&self) -> bool {
+    pub(crate) fn is_drained(&self) -> bool {
         self.0.ledger.lock().is_drained()
     }
 
