@@ -154,6 +154,9 @@ impl World {
     fn possible(&mut self) -> Vec<Step> {
         let mut steps = Vec::new();
         for (at, client) in self.clients.iter().enumerate() {
+            if client.transcript.waived && !client.gone {
+                return vec![Step::HangUp(at)];
+            }
             if !client.gone {
                 let more = client.batches > 0;
                 steps.extend(more.then_some(Step::Send(at)));
