@@ -38,7 +38,7 @@ impl Engine {
     }
 
     /// Tries to answer the batch that begins here. `None`: it goes to a server.
-    pub(super) fn from_memory(&mut self, input: &[u8]) -> Result<Option<Next>, Error> {
+    pub(super) fn look_into_memory(&mut self, input: &[u8]) -> Result<Option<Next>, Error> {
         if !self.may_read_memory() || self.reads.as_ref().is_some_and(|reads| reads.decided) {
             return Ok(None);
         }

@@ -230,7 +230,7 @@ impl Engine {
                 _ => {}
             }
         }
-        self.from_memory(rest)
+        self.look_into_memory(rest)
     }
 
     fn dispatch(&mut self, message: &Message<'_>, behind: &[u8], route: &mut Route<'_>) {

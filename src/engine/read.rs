@@ -73,7 +73,7 @@ impl Engine {
             cache.footprint(class, &reads.reader)
         } else {
             // Names are looked up under a search_path and role that are not followed yet.
-            unknown_scope(class, cache.footprint(class, &reads.reader))
+            unknown_scope(class, &cache.footprint(class, &reads.reader))
         };
         reads.add(more);
         if class.transaction.is_some() || class.self_committing {
@@ -228,7 +228,7 @@ impl Reads {
 }
 
 /// What a statement may write when it is not known which relations its names mean.
-fn unknown_scope(class: &Statement, guess: Footprint) -> Footprint {
+fn unknown_scope(class: &Statement, guess: &Footprint) -> Footprint {
     match guess {
         Footprint::Nothing if class.functions.is_empty() && !class.may_write => Footprint::Nothing,
         Footprint::Nothing | Footprint::Relations(_) | Footprint::Everything => Footprint::Everything,

@@ -97,7 +97,7 @@ impl Engine {
                 self.completed(message, body, owner);
                 Ok(sink_of(owner))
             }
-            Receipt::End(owed) => self.ended(message, body, owed),
+            Receipt::End(owed) => self.ended(message, body, &owed),
             Receipt::Failed { owner, hint, own, skipped } => {
                 let renamed = self.renamed(body, own.as_deref(), hint);
                 self.failed(own, skipped);
@@ -188,7 +188,7 @@ impl Engine {
         if own { Sink::Drop } else { Sink::Client }
     }
 
-    fn ended(&mut self, message: u8, body: &[u8], owed: Owed) -> Result<Sink, Error> {
+    fn ended(&mut self, message: u8, body: &[u8], owed: &Owed) -> Result<Sink, Error> {
         if message == tag::READY_FOR_QUERY {
             self.ready(body)?;
             if owed.owner != Owner::Own {

@@ -188,9 +188,8 @@ impl Engine {
     }
 
     pub(super) fn close(&mut self, message: &Message<'_>, route: &mut Route<'_>) {
-        let name = match Close::decode(message.body) {
-            Ok(Close { target: Target::Statement, name }) => name,
-            Ok(_) | Err(_) => return self.send(Ask::Close, message, route),
+        let Ok(Close { target: Target::Statement, name }) = Close::decode(message.body) else {
+            return self.send(Ask::Close, message, route);
         };
         let undo = if name.is_empty() {
             let client = self.session.statements.unnamed.take();
