@@ -119,6 +119,10 @@ impl Engine {
         if self.must_settle(&message, route) {
             return Ok(Next::Wants(Want::Replies));
         }
+        let in_copy = self.is_copy_open();
+        if header.tag == tag::FLUSH && self.has_nothing_to_flush() {
+            return Ok(Next::Took(here));
+        }
         self.busy = true;
         // Not fetched by the driver: it has seen that there is more to do.
         self.release = None;
@@ -126,10 +130,16 @@ impl Engine {
             reads.decided = false;
         }
         self.dispatch(&message, rest.get(here..).unwrap_or_default(), route);
-        self.open_batch = leaves_open(message.tag, self.open_batch);
+        if !in_copy {
+            self.open_batch = leaves_open(message.tag, self.open_batch);
+        }
         let to = if std::mem::take(&mut self.skip_rest) { Sink::Drop } else { Sink::Client };
         self.rest_in = Rest { left: header.len - here, to };
         Ok(Next::Took(here))
+    }
+
+    fn has_nothing_to_flush(&self) -> bool {
+        !self.open_batch && self.server.as_ref().is_some_and(|server| server.ledger.is_idle())
     }
 
     fn is_copy_open(&self) -> bool {

@@ -219,14 +219,16 @@ impl Ledger {
     pub(super) fn is_unnamed_open(&self) -> bool {
         for owed in self.queue.iter().rev() {
             if owed.undo.as_ref().is_some_and(|undo| undo.concerns_unnamed()) {
-                return self.undos_of_earlier_batches().any(Undo::concerns_unnamed) && !self.is_of_this_batch();
+                return self.undos_of_earlier_batches().any(Undo::concerns_unnamed) && !self.sets_unnamed_in_this_batch();
             }
         }
         false
     }
 
-    fn is_of_this_batch(&self) -> bool {
-        self.queue.iter().rev().take_while(|owed| owed.ask != Ask::Sync).any(|owed| owed.undo.as_ref().is_some_and(|undo| undo.concerns_unnamed()))
+    /// A Close of the client's is not enough: it says nothing of what the server holds.
+    fn sets_unnamed_in_this_batch(&self) -> bool {
+        let this_batch = self.queue.iter().rev().take_while(|owed| owed.ask != Ask::Sync);
+        this_batch.filter_map(|owed| owed.undo.as_deref()).any(|undo| undo.server_before().is_some())
     }
 
     /// The oldest outstanding changes that satisfy `concerns`: they were made on top of one that is being taken back.
@@ -234,13 +236,15 @@ impl Ledger {
         self.queue.iter_mut().filter_map(|owed| owed.undo.as_deref_mut()).find(|undo| concerns(undo))
     }
 
-    /// The plan was never on the server: a Close that is skipped does not bring it back.
-    pub(super) fn forget_evicted(&mut self, plan: PlanId) {
-        for owed in &mut self.queue {
-            if matches!(owed.undo.as_deref(), Some(Undo::Evicted { id, .. }) if *id == plan) {
-                owed.undo = None;
-                self.undos -= 1;
+    /// Tells the first Close of the plan that is outstanding whether there is anything to close: if it is skipped, that is
+    /// what stays. False when there is none.
+    pub(super) fn mark_evicted(&mut self, plan: PlanId, is_absent: bool) -> bool {
+        match self.later_undo(|undo| matches!(undo, Undo::Evicted { id, .. } if *id == plan)) {
+            Some(Undo::Evicted { absent, .. }) => {
+                *absent = is_absent;
+                true
             }
+            Some(_) | None => false,
         }
     }
 

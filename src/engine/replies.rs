@@ -87,6 +87,10 @@ impl Engine {
         let receipt = server.ledger.receive(message).map_err(|desync| broken(&format!("message {:?} that nothing of ours asked for", char::from(desync.tag))))?;
         match receipt {
             Receipt::Part(owner) => {
+                if message == tag::COPY_IN_RESPONSE && server.ledger.head() == Some(Ask::Execute) {
+                    // A Sync behind it is swallowed, and does not end the batch.
+                    self.open_batch |= !server.ledger.ends_with_sync();
+                }
                 if message == tag::READY_FOR_QUERY {
                     self.ready(body)?;
                 }
@@ -324,15 +328,18 @@ impl Engine {
                 }
                 if let Some(id) = written {
                     server.plans.remove(id);
-                    server.ledger.forget_evicted(id);
+                    server.ledger.mark_evicted(id, true);
                 }
             }
             Undo::Learning(_) => {}
             Undo::Injected(id) => {
                 server.plans.remove(id);
-                server.ledger.forget_evicted(id);
+                server.ledger.mark_evicted(id, true);
             }
-            Undo::Evicted { id, name } => server.plans.restore(id, name, u64::MAX),
+            Undo::Evicted { absent: true, .. } => {}
+            // Perhaps a later batch closes it; then it is that batch's to restore.
+            Undo::Evicted { id, name, absent: false } if !server.ledger.mark_evicted(id, false) => server.plans.restore(id, name, u64::MAX),
+            Undo::Evicted { .. } => {}
             Undo::Closed { name, plan } => {
                 self.session.statements.insert(&name, plan);
             }

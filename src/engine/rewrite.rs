@@ -276,13 +276,13 @@ impl Engine {
         route.settle(&mut self.server_out);
         let Some(server) = self.server.as_mut() else { return };
         if known {
-            let undo = Undo::Evicted { id: plan.id(), name: plan.name().into() };
+            let undo = Undo::Evicted { id: plan.id(), name: plan.name().into(), absent: false };
             inject_close(server, plan.name(), Some(undo), &mut self.server_out);
         }
         let generation = self.shared.schema_generation();
         if let Some((id, name)) = server.plans.insert(plan, generation).evict {
             self.tally.plan_evictions += 1;
-            let undo = Undo::Evicted { id, name: name.clone() };
+            let undo = Undo::Evicted { id, name: name.clone(), absent: false };
             inject_close(server, &name, Some(undo), &mut self.server_out);
         }
     }

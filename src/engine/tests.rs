@@ -274,6 +274,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).chars().take(40).collect()
 }
 
+#[allow(clippy::wildcard_enum_match_arm, reason = "the rest has no words")]
 fn frontend_words(bytes: &[u8]) -> String {
     let word = |(tag, body): (u8, &[u8])| match Message::decode(tag, body).unwrap() {
         Message::Query(query) => format!("Q {}", text(query.text)),

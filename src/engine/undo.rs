@@ -69,6 +69,8 @@ pub enum Undo {
         id: PlanId,
         /// Its name on the server.
         name: Box<[u8]>,
+        /// It was not there after all: its Parse, in an earlier batch, has been taken back.
+        absent: bool,
     },
     /// A client's Close of a named statement.
     Closed {

@@ -7,6 +7,15 @@
 //!
 //! `PGDIAL_SIM_SEEDS=20000 cargo test --test sim` runs more; `PGDIAL_SIM_SEED=17` runs one, and tells what happened.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test: what should not happen ends it"
+)]
+
 mod memory;
 mod model;
 #[path = "../support/rng.rs"]
@@ -30,9 +39,9 @@ fn reader() -> Arc<Reader> {
 fn run(seed: u64, classifier: &Arc<Classifier>) -> Result<[u64; 3], String> {
     let cache = seed.is_multiple_of(2).then(memory::cache);
     let shared = Arc::new(Shared::new(Arc::clone(classifier), world::PREFIX, cache));
-    let mut world = World::new(seed, shared, reader());
+    let mut world = World::new(seed, &shared, reader());
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.run())).unwrap_or_else(|_| Err("panic".to_owned()));
-    outcome.map(|()| world.from_memory()).map_err(|what| {
+    outcome.map(|()| world.served()).map_err(|what| {
         let from = world.trace.len().saturating_sub(if env("PGDIAL_SIM_SEED").is_some() { 2000 } else { 40 });
         format!("seed {seed}, step {}: {what}\n{}", world.trace.len(), world.trace[from..].join("\n"))
     })
@@ -72,7 +81,7 @@ fn a_seed_gives_the_same_run_each_time() {
     let classifier = Arc::new(Classifier::default());
     let trace = || {
         let shared = Arc::new(Shared::new(Arc::clone(&classifier), world::PREFIX, None));
-        let mut world = World::new(4, shared, reader());
+        let mut world = World::new(4, &shared, reader());
         let _outcome = world.run();
         world.trace
     };

@@ -20,7 +20,7 @@ pub(crate) enum Op {
     ShowName,
     DiscardAll,
     DeallocateAll,
-    Prepare(String, Box<Op>),
+    Prepare(String, Box<Self>),
     Execute(String),
     Deallocate(String),
     /// Refused when it is analysed.

@@ -75,6 +75,10 @@ impl Habits {
     /// Messages that a client would write at once.
     pub(crate) fn batch(&self, rng: &mut Rng) -> Vec<u8> {
         let mut out = Vec::new();
+        if self.busy_rows && rng.chance(80) {
+            self.one(rng, &mut out);
+            return out;
+        }
         if rng.chance(30) {
             let text = self.simple(rng);
             // Transaction control next to other statements has rules of its own.
@@ -91,6 +95,25 @@ impl Habits {
             _ => frontend::sync(&mut out),
         }
         out
+    }
+
+    /// One statement as an ordinary driver sends it, of few different ones.
+    fn one(&self, rng: &mut Rng, out: &mut Vec<u8>) {
+        let verb = if rng.chance(80) { "select v from kv0 where" } else { "update kv0 set v = v + 1 where" };
+        let key = if rng.chance(80) { "s0" } else { self.tag.as_str() };
+        if rng.chance(50) {
+            return Query { text: format!("{verb} k = '{key}'").as_bytes() }.encode(out);
+        }
+        let name: &[u8] = if rng.chance(50) { b"" } else { b"s3" };
+        if name.is_empty() || rng.chance(20) {
+            Parse { name, text: format!("{verb} k = $1").as_bytes(), types: Oids::default() }.encode(out);
+        }
+        frontend::bind(b"", name, &[], [Some(key.as_bytes())].into_iter(), &[], out);
+        if rng.chance(40) {
+            Describe { target: Target::Portal, name: b"" }.encode(out);
+        }
+        Execute { portal: b"", max_rows: 0 }.encode(out);
+        frontend::sync(out);
     }
 
     fn query(&self, text: &str, rng: &mut Rng, out: &mut Vec<u8>) {

@@ -84,13 +84,13 @@ enum Step {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, shared: Arc<Shared>, reader: Arc<Reader>) -> Self {
+    pub(crate) fn new(seed: u64, shared: &Arc<Shared>, reader: Arc<Reader>) -> Self {
         let mut rng = Rng::new(seed);
         let now = Instant::now();
         let (pins, copies, busy_rows) = (rng.chance(30), rng.chance(60), rng.chance(40));
         let parameters: Arc<Parameters> = Arc::new(parameters());
         let client = |at: usize| Client {
-            engine: Engine::new(Arc::clone(&shared), Arc::clone(&reader), Arc::clone(&parameters), now),
+            engine: Engine::new(Arc::clone(shared), Arc::clone(&reader), Arc::clone(&parameters), now),
             habits: Habits { tag: format!("c{at}"), pins, copies, busy_rows },
             batches: 0,
             link: Vec::new(),
@@ -106,7 +106,7 @@ impl World {
         let (limit, plans, faults) = (1 + rng.below(3), 1 + rng.below(4), rng.chance(40));
         Self {
             rng,
-            shared: Arc::clone(&shared),
+            shared: Arc::clone(shared),
             reader,
             clients,
             idle: Vec::new(),
@@ -122,7 +122,7 @@ impl World {
     }
 
     /// Answers from memory, reads of another client that were shared, and answers that were kept.
-    pub(crate) fn from_memory(&self) -> [u64; 3] {
+    pub(crate) fn served(&self) -> [u64; 3] {
         self.shared.cache.as_ref().map_or([0; 3], |cache| {
             let totals = cache.database.totals();
             [totals.hits, totals.waits, totals.fills]
@@ -154,6 +154,9 @@ impl World {
     fn possible(&mut self) -> Vec<Step> {
         let mut steps = Vec::new();
         for (at, client) in self.clients.iter().enumerate() {
+            if client.transcript.waived && !client.gone {
+                return vec![Step::HangUp(at)];
+            }
             if !client.gone {
                 let more = client.batches > 0;
                 steps.extend(more.then_some(Step::Send(at)));
@@ -189,8 +192,8 @@ impl World {
         match step {
             Step::Send(at) => self.send(at),
             Step::Uplink(at) => self.uplink(at),
-            Step::ToServer(at) => self.to_server(at),
-            Step::FromServer(at) => self.from_server(at),
+            Step::ToServer(at) => self.server_reads(at),
+            Step::FromServer(at) => self.server_says(at),
             Step::Lost(at) => self.lose(at, "the connection to Postgres was lost"),
             Step::Grant => self.grant(),
             Step::Flight(at) => self.flight(at),
@@ -241,40 +244,38 @@ impl World {
 
     /// As the relay does it.
     fn feed(&mut self, at: usize) -> Verdict {
-        loop {
-            let client = &mut self.clients[at];
-            if client.gone {
-                return Ok(());
-            }
-            let taken = client.engine.on_client(&client.inbox, self.now).map_err(|error| format!("c{at} refused: {}", error.message()))?;
-            let mut bytes = std::mem::take(&mut client.engine.server_out);
-            bytes.extend_from_slice(&client.inbox[taken.relay]);
-            client.inbox.drain(..taken.consumed);
-            match client.server.as_mut() {
-                Some(server) => server.link.extend_from_slice(&bytes),
-                None if bytes.is_empty() => {}
-                None => return Err(format!("c{at} has bytes for a server that it does not have")),
-            }
-            self.tell(at, &[])?;
-            let client = &mut self.clients[at];
-            match taken.want {
-                Want::Input { .. } => client.wait = Wait::Input,
-                Want::Replies => client.wait = Wait::Replies,
-                Want::Goodbye => return self.hang_up(at),
-                Want::Flight(join) => {
-                    client.wait = Wait::Flight(join);
-                    return self.release(at);
-                }
-                Want::Server => {
-                    if client.server.is_some() {
-                        return Err(format!("c{at} wants a second server"));
-                    }
-                    client.wait = Wait::Server;
-                    self.waiting.push_back(at);
-                }
-            }
+        let client = &mut self.clients[at];
+        if client.gone {
             return Ok(());
         }
+        let taken = client.engine.on_client(&client.inbox, self.now).map_err(|error| format!("c{at} refused: {}", error.message()))?;
+        let mut bytes = std::mem::take(&mut client.engine.server_out);
+        bytes.extend_from_slice(&client.inbox[taken.relay]);
+        client.inbox.drain(..taken.consumed);
+        match client.server.as_mut() {
+            Some(server) => server.link.extend_from_slice(&bytes),
+            None if bytes.is_empty() => {}
+            None => return Err(format!("c{at} has bytes for a server that it does not have")),
+        }
+        self.tell(at, &[])?;
+        let client = &mut self.clients[at];
+        match taken.want {
+            Want::Input { .. } => client.wait = Wait::Input,
+            Want::Replies => client.wait = Wait::Replies,
+            Want::Goodbye => return self.hang_up(at),
+            Want::Flight(join) => {
+                client.wait = Wait::Flight(join);
+                return self.release(at);
+            }
+            Want::Server => {
+                if client.server.is_some() {
+                    return Err(format!("c{at} wants a second server"));
+                }
+                client.wait = Wait::Server;
+                self.waiting.push_back(at);
+            }
+        }
+        Ok(())
     }
 
     /// Gives the client what its engine has written.
@@ -313,7 +314,7 @@ impl World {
         self.feed(at)
     }
 
-    fn to_server(&mut self, at: usize) -> Verdict {
+    fn server_reads(&mut self, at: usize) -> Verdict {
         let client = &mut self.clients[at];
         let Some(server) = client.server.as_mut() else { return Ok(()) };
         let part = Self::part(&mut self.rng, &mut server.link);
@@ -326,7 +327,7 @@ impl World {
         Ok(())
     }
 
-    fn from_server(&mut self, at: usize) -> Verdict {
+    fn server_says(&mut self, at: usize) -> Verdict {
         let client = &mut self.clients[at];
         let Some(server) = client.server.as_mut() else { return Ok(()) };
         let part = Self::part(&mut self.rng, &mut server.model.out);
@@ -334,7 +335,7 @@ impl World {
         let input = std::mem::take(&mut client.server_inbox);
         let taken = match client.engine.on_server(&input, self.now) {
             Ok(taken) => taken,
-            Err(error) if client.transcript.may_end || client.gone => return self.lose(at, &error.message().to_owned()),
+            Err(error) if client.transcript.may_end || client.gone => return self.lose(at, error.message()),
             Err(error) => return Err(format!("c{at}: {}", error.message())),
         };
         client.server_inbox = input[taken.consumed..].to_vec();
@@ -393,9 +394,8 @@ impl World {
         self.waiting.retain(|waiting| *waiting != at);
         client.engine.hang_up();
         let bytes = std::mem::take(&mut client.engine.server_out);
-        match client.server.as_mut() {
-            Some(server) => server.link.extend_from_slice(&bytes),
-            None => {}
+        if let Some(server) = client.server.as_mut() {
+            server.link.extend_from_slice(&bytes);
         }
         if client.engine.is_cleaning() { Ok(()) } else { self.release(at) }
     }
