@@ -14,7 +14,7 @@ use crate::wire::frontend::{Query, tag};
 use super::depend::sees_names;
 use super::ledger::{Ask, Owner};
 use super::route::Route;
-use super::{Engine, Rest, Sink, Stall, Taken, Want, synth};
+use super::{Doubt, Engine, Rest, Sink, Stall, Taken, Want, synth};
 
 /// Messages up to this length are looked at whole; of longer ones only the head is, where a head is enough.
 pub(super) const WHOLE_MAX: usize = 64 * 1024;
@@ -303,6 +303,10 @@ impl Engine {
         let class = if message.is_whole() { self.classify(text) } else { self.shared.opaque() };
         if sees_names(&class) {
             self.materialise(route);
+        }
+        if class.is_opaque() {
+            self.doubt = Some(Doubt { pins: self.session.pins, epoch: self.session.epoch });
+            self.barrier = true;
         }
         self.note(&class);
         self.raise_fences();

@@ -64,6 +64,8 @@ pub struct Engine {
     session: Session,
     server: Option<Box<Server>>,
     status: TransactionStatus,
+    /// A text that was not understood is outstanding.
+    doubt: Option<Doubt>,
     /// Something is outstanding after which `status` may be another.
     unsettled: bool,
     stall: Stall,
@@ -117,6 +119,14 @@ enum Stall {
     UntilAnswered,
     /// Only COPY's own messages, until it is known whether the ledger's entry of this number has begun a COPY FROM STDIN.
     MaybeCopy(u64),
+}
+
+/// The session as it was before a text that was not understood. Most of those are not understood by Postgres either, and
+/// then have done nothing.
+#[derive(Clone, Copy, Debug)]
+struct Doubt {
+    pins: Pins,
+    epoch: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -208,6 +218,7 @@ impl Engine {
             session,
             server: None,
             status: TransactionStatus::Idle,
+            doubt: None,
             unsettled: false,
             stall: Stall::None,
             barrier: false,

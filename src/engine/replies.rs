@@ -99,6 +99,7 @@ impl Engine {
             }
             Receipt::End(owed) => self.ended(message, body, &owed),
             Receipt::Failed { owner, hint, own, skipped } => {
+                self.settle_doubt(body);
                 let renamed = self.renamed(body, own.as_deref(), hint);
                 self.failed(own, skipped);
                 self.fail_fill();
@@ -124,6 +125,21 @@ impl Engine {
                 self.passed_on(body);
                 Ok(Sink::Client)
             }
+        }
+    }
+
+    /// A syntax error is found before anything of a text is run: it has left nothing behind.
+    fn settle_doubt(&mut self, error: &[u8]) {
+        // It is the last thing that was sent, and its ReadyForQuery is still to come.
+        let its_own = |server: &Box<Server>| server.ledger.len() == 1 && server.ledger.head() == Some(Ask::Query);
+        if !self.server.as_ref().is_some_and(its_own) {
+            return;
+        }
+        let Some(before) = self.doubt.take() else { return };
+        let routine = Fields::decode(error).ok().and_then(|fields| fields.get(b'R'));
+        if matches!(routine, Some(b"scanner_yyerror" | b"base_yyerror")) {
+            self.session.pins = before.pins;
+            self.session.epoch = before.epoch;
         }
     }
 
@@ -215,6 +231,7 @@ impl Engine {
         if message != tag::COMMAND_COMPLETE {
             return;
         }
+        self.doubt = None;
         match body {
             b"DISCARD ALL\0" => {
                 self.session.discard_all();

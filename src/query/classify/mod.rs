@@ -3,6 +3,7 @@
 //! A single SELECT, INSERT, UPDATE, DELETE or MERGE is remembered by its shape, since nothing in its [`Statement`] depends on
 //! the value of a literal (words for the present have a class of their own). Anything else may (`SET x = 'y'`), and is remembered by its text.
 
+mod large;
 mod setting;
 mod utility;
 mod walk;
@@ -44,7 +45,7 @@ impl Classifier {
     /// What `sql` may do. `scs` is the session's standard_conforming_strings. Never fails: what is not understood is opaque.
     pub fn classify(&self, sql: &[u8], scs: bool) -> Arc<Statement> {
         let mut shape = Shape::default();
-        if sql.len() > MAX_TEXT || scan(sql, scs, &mut shape).is_err() {
+        if scan(sql, scs, &mut shape).is_err() {
             return Arc::new(Statement::opaque());
         }
         self.classify_shape(sql, &shape)
@@ -53,7 +54,7 @@ impl Classifier {
     /// The same for a text that was scanned already: `shape` is what [`scan`] made of `sql`.
     pub fn classify_shape(&self, sql: &[u8], shape: &Shape) -> Arc<Statement> {
         if sql.len() > MAX_TEXT {
-            return Arc::new(Statement::opaque());
+            return Arc::new(large::describe(shape).unwrap_or_else(Statement::opaque));
         }
         let key = if depends_on_shape_alone(shape) {
             Key::Shape(&shape.text)

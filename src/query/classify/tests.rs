@@ -242,7 +242,9 @@ fn what_is_not_understood_is_opaque() {
         }
     }
     let long = format!("select '{}'", "x".repeat(70_000));
-    assert_eq!(classify(&long), Statement::opaque());
+    let read = classify(&long);
+    assert!(!read.is_opaque() && !read.single_read && read.may_write, "too long to be parsed: {read:?}");
+    assert!(classify(&long.replace("select", "do")).is_opaque());
     let classifier = Classifier::default();
     assert!(classifier.classify(b"select '\xff'", true).is_opaque());
     assert!(classifier.classify(b"select 1", false).is_opaque());

@@ -1,0 +1,35 @@
+//! Pins: what ties a client to its server, and what must not.
+
+use crate::support::pgdial::{Config, Pgdial};
+use crate::support::postgres::Postgres;
+
+/// Clients that do what drivers do all day must share one server: a pin would starve the others.
+#[test]
+fn everyday_statements_pin_nobody() {
+    let postgres = Postgres::shared();
+    let database = postgres.database("pins");
+    postgres.client("app", &database).rows("create table t (a int, b text)");
+    let config = Config::new(postgres, &database).pool(1).text("pool", "checkout_timeout", "2s");
+    let pgdial = Pgdial::start(&config);
+    let bulk: Vec<String> = (0..20_000).map(|n| format!("({n}, 'row {n}')")).collect();
+    let bulk = format!("insert into t values {}", bulk.join(", "));
+    let everyday = [
+        "selec nonsense",
+        "select 1 from",
+        "reset all",
+        "select pg_advisory_unlock_all(); close all; unlisten *; reset all",
+        "deallocate all",
+        "begin; set local work_mem = '8MB'; select 1; commit",
+        "discard all",
+        &bulk,
+    ];
+    let mut clients: Vec<_> = (0..4).map(|_| pgdial.client(&database)).collect();
+    for text in everyday {
+        for client in &mut clients {
+            client.send(&crate::support::encode::Out::new().query(text).0);
+            let answer = client.until_ready(1);
+            let refused = answer.iter().any(|message| message.tag == b'E' && message.body.windows(5).any(|w| w == b"53300"));
+            assert!(!refused, "{} starved the others", &text[..text.len().min(60)]);
+        }
+    }
+}
