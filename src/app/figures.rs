@@ -71,7 +71,7 @@ impl Figures {
                 stats.pool.pools.push(Pool {
                     database: database.name.clone(),
                     user,
-                    clients: 0,
+                    clients: pool.connector().clients() as u64,
                     active: counts.active as u64,
                     idle: counts.idle as u64,
                     waiting: counts.waiting as u64,
@@ -82,7 +82,6 @@ impl Figures {
             }
         }
         stats.pool.sum_pools();
-        stats.pool.clients = self.gate.registry.len() as u64;
     }
 }
 

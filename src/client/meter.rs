@@ -1,10 +1,12 @@
 //! Floor 4. What one client's traffic adds to the statistics.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::engine::{Engine, Tally};
+use crate::engine::{Engine, Finished, Tally};
 use crate::error::Error;
+use crate::metrics::ShapeStats;
+use crate::query::Statement;
 use crate::session::Pins;
 
 use super::counts::Counts;
@@ -17,15 +19,21 @@ pub(super) struct Meter {
     waiting_since: Option<Instant>,
     now: Instant,
     pins: Pins,
+    /// The statement of last time, and its figures: most clients repeat themselves.
+    shape: Option<(Arc<Statement>, Arc<ShapeStats>)>,
+    /// Bytes to the client since its last batch was counted.
+    sent: u64,
+    /// `[log] slow_query`.
+    slow: Duration,
     /// Queries of this session, for its line in the log.
     pub(super) queries: u64,
 }
 
 impl Meter {
     /// For a client that has just logged in.
-    pub(super) fn new(counts: Arc<Counts>, now: Instant) -> Self {
+    pub(super) fn new(counts: Arc<Counts>, slow: Duration, now: Instant) -> Self {
         let pins = Pins::default();
-        Self { counts, busy_since: None, quiet_since: now, waiting_since: None, now, pins, queries: 0 }
+        Self { counts, busy_since: None, quiet_since: now, waiting_since: None, now, pins, shape: None, sent: 0, slow, queries: 0 }
     }
 
     pub(super) fn now(&mut self, now: Instant) {
@@ -39,6 +47,19 @@ impl Meter {
 
     pub(super) fn server_sent(&self, bytes: usize) {
         self.counts.traffic.server_bytes_in.add(bytes as u64);
+    }
+
+    pub(super) fn client_got(&mut self, bytes: usize) {
+        if bytes > 0 {
+            self.sent += bytes as u64;
+            self.counts.traffic.client_bytes_out.add(bytes as u64);
+        }
+    }
+
+    pub(super) fn server_got(&self, bytes: usize) {
+        if bytes > 0 {
+            self.counts.traffic.server_bytes_out.add(bytes as u64);
+        }
     }
 
     pub(super) fn waits(&mut self) {
@@ -72,7 +93,7 @@ impl Meter {
             return;
         }
         let tally = std::mem::take(&mut engine.tally);
-        let counts = &*self.counts;
+        let counts = Arc::clone(&self.counts);
         if tally.batches > 0 {
             let now = Instant::now();
             self.queries += u64::from(tally.batches);
@@ -82,7 +103,9 @@ impl Meter {
                 counts.traffic.batches_local.add(u64::from(tally.local));
             }
             if let Some(since) = self.busy_since {
-                counts.query_latency.record(now.saturating_duration_since(since));
+                let latency = now.saturating_duration_since(since);
+                counts.query_latency.record(latency);
+                self.finished(engine.finished.take(), latency);
             }
             self.busy_since = engine.is_busy().then_some(now);
             self.quiet_since = now;
@@ -97,6 +120,24 @@ impl Meter {
         }
         if engine.pins() != self.pins {
             self.follow_pins(engine.pins(), tally.pins);
+        }
+    }
+
+    /// Adds to the shape's figures, and says so when it was slow.
+    fn finished(&mut self, finished: Option<Finished>, latency: Duration) {
+        let sent = std::mem::take(&mut self.sent);
+        let Some(Finished { statement, hit, rows }) = finished else { return };
+        if !self.slow.is_zero() && latency >= self.slow {
+            tracing::warn!(ms = latency.as_millis(), rows, text = statement.shown.as_str(), "slow query");
+        }
+        let same = |known: &(Arc<Statement>, Arc<ShapeStats>)| Arc::ptr_eq(&known.0, &statement) && known.1.is_listed();
+        if !self.shape.as_ref().is_some_and(same) {
+            let tables = || statement.reads.iter().chain(&statement.writes).map(|name| name.name.clone()).collect::<Vec<_>>();
+            let stats = self.counts.shapes.shape(statement.shown.as_str().as_bytes(), tables);
+            self.shape = Some((statement, stats));
+        }
+        if let Some((_, stats)) = &self.shape {
+            stats.record(latency, hit, rows, sent);
         }
     }
 

@@ -22,8 +22,8 @@ pub(super) fn poll_read(stream: &mut Stream, cx: &mut Context<'_>, buffer: &mut 
     pin!(stream.read_buf(buffer)).poll(cx)
 }
 
-/// Writes `relay` behind `pending`. What does not fit now stays in `pending`.
-pub(super) fn write_on(stream: &mut Stream, cx: &mut Context<'_>, pending: &mut Vec<u8>, relay: &[u8]) {
+/// Writes `relay` behind `pending`. What does not fit now stays in `pending`. Gives the number of bytes written.
+pub(super) fn write_on(stream: &mut Stream, cx: &mut Context<'_>, pending: &mut Vec<u8>, relay: &[u8]) -> usize {
     let mut rest = relay;
     if pending.is_empty() && !rest.is_empty() {
         match Pin::new(&mut *stream).poll_write(cx, rest) {
@@ -33,10 +33,11 @@ pub(super) fn write_on(stream: &mut Stream, cx: &mut Context<'_>, pending: &mut 
         }
     }
     pending.extend_from_slice(rest);
+    relay.len() - rest.len()
 }
 
-/// Writes what is pending. False: the peer is gone.
-pub(super) fn flush(stream: &mut Stream, cx: &mut Context<'_>, pending: &mut Vec<u8>) -> bool {
+/// Writes what is pending, and gives the number of bytes written. None: the peer is gone.
+pub(super) fn flush(stream: &mut Stream, cx: &mut Context<'_>, pending: &mut Vec<u8>) -> Option<usize> {
     let mut sent = 0;
     let alive = loop {
         let rest = pending.get(sent..).unwrap_or_default();
@@ -59,10 +60,10 @@ pub(super) fn flush(stream: &mut Stream, cx: &mut Context<'_>, pending: &mut Vec
     } else {
         pending.drain(..sent);
     }
-    if stream.is_tls() {
-        return alive && !matches!(Pin::new(stream).poll_flush(cx), Poll::Ready(Err(_)));
+    if stream.is_tls() && matches!(Pin::new(stream).poll_flush(cx), Poll::Ready(Err(_))) {
+        return None;
     }
-    alive
+    alive.then_some(sent)
 }
 
 pub(super) fn shutdown(stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

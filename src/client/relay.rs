@@ -19,13 +19,13 @@ use crate::cache::Joined;
 use crate::engine::{Engine, Release};
 use crate::error::{Error, Kind, SqlState};
 use crate::net::Stream;
-use crate::server::{Dialer, Disposition, Lease, ServerPool, Set, Slot, Target, Ticket};
+use crate::server::{Dialer, Disposition, Guest, Lease, ServerPool, Set, Slot, Target, Ticket};
 
 use super::buffers::Buffers;
 use super::meter::Meter;
 use super::pipe::{self, HIGH_WATER};
 
-use self::limits::overdue;
+use self::limits::{Overdue, overdue};
 
 pub use self::limits::Limits;
 
@@ -51,6 +51,9 @@ pub(super) struct Relay {
     /// How often in a row the server was kept because there was more to do.
     kept: u8,
     ending: Option<End>,
+    /// The statement has run too long, and Postgres has been asked to cancel it.
+    cancelled: bool,
+    _guest: Guest,
 }
 
 enum Wait {
@@ -108,12 +111,14 @@ pub(super) struct Parts {
     pub(super) limits: Limits,
     /// What the client had sent behind its login.
     pub(super) inbox: Vec<u8>,
+    /// Its place among the pool's clients.
+    pub(super) guest: Guest,
 }
 
 impl Relay {
     /// Ready to be run.
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { engine, stream, pool, set, slot, buffers, meter, limits, inbox } = parts;
+        let Parts { engine, stream, pool, set, slot, buffers, meter, limits, inbox, guest } = parts;
         let target = Arc::new(pool.connector().target().clone());
         let timer = limits.tick().map(|tick| Box::pin(tokio::time::sleep(tick)));
         Self {
@@ -134,6 +139,8 @@ impl Relay {
             client_eof: false,
             kept: 0,
             ending: None,
+            cancelled: false,
+            _guest: guest,
         }
     }
 
@@ -219,7 +226,8 @@ impl Relay {
         match self.engine.on_server(fresh, now) {
             Ok(taken) => {
                 let relay = fresh.get(taken.relay).unwrap_or_default();
-                pipe::write_on(&mut self.stream, cx, &mut self.engine.client_out, relay);
+                let written = pipe::write_on(&mut self.stream, cx, &mut self.engine.client_out, relay);
+                self.meter.client_got(written);
                 self.server_inbox.clear();
                 self.server_inbox.extend_from_slice(fresh.get(taken.consumed..).unwrap_or_default());
             }
@@ -328,9 +336,12 @@ impl Relay {
     /// Writes what it can. True: one of the outboxes has room again.
     fn flush(&mut self, cx: &mut Context<'_>) -> bool {
         let full = (self.engine.client_out.len() >= HIGH_WATER, self.engine.server_out.len() >= HIGH_WATER);
-        if !pipe::flush(&mut self.stream, cx, &mut self.engine.client_out) {
-            self.client_eof = true;
-            self.ending = Some(End::ClientGone);
+        match pipe::flush(&mut self.stream, cx, &mut self.engine.client_out) {
+            Some(written) => self.meter.client_got(written),
+            None => {
+                self.client_eof = true;
+                self.ending = Some(End::ClientGone);
+            }
         }
         self.flush_server(cx);
         let room = (self.engine.client_out.len() < HIGH_WATER, self.engine.server_out.len() < HIGH_WATER);
@@ -340,7 +351,8 @@ impl Relay {
     fn flush_server(&mut self, cx: &mut Context<'_>) {
         let Some(lease) = self.lease.as_mut() else { return };
         // A write that fails is not the end: what the server had to say before it closed is still to be read.
-        pipe::flush(&mut lease.stream, cx, &mut self.engine.server_out);
+        let written = pipe::flush(&mut lease.stream, cx, &mut self.engine.server_out);
+        self.meter.server_got(written.unwrap_or(0));
     }
 
     fn on_signals(&mut self, cx: &mut Context<'_>, now: Instant) {
@@ -362,9 +374,17 @@ impl Relay {
         while timer.as_mut().poll(cx).is_ready() {
             let tick = self.limits.tick().unwrap_or(Duration::from_secs(1));
             timer.as_mut().reset(tokio::time::Instant::from_std(now + tick));
-            if let Some(error) = overdue(&self.limits, &self.engine, &self.meter, now) {
-                self.refuse(&error);
-                return;
+            match overdue(&self.limits, &self.engine, &self.meter, now) {
+                Some(Overdue::Cancel) if !self.cancelled => {
+                    self.cancelled = true;
+                    tokio::spawn(Arc::clone(&self.slot).cancel_own());
+                }
+                Some(Overdue::Cancel) => {}
+                Some(Overdue::End(error)) => {
+                    self.refuse(&error);
+                    return;
+                }
+                None => self.cancelled = false,
             }
         }
     }

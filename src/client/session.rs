@@ -10,7 +10,7 @@ use crate::engine::{Engine, Parameters};
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Rejected;
 use crate::net::{Peer, Stream, random};
-use crate::server::{Checkout, Dialer, Disposition, Known, Lease, ServerPool, Set, Slot, Startup};
+use crate::server::{Checkout, Dialer, Disposition, Guest, Known, Lease, ServerPool, Set, Slot, Startup};
 use crate::wire::backend::{self, BackendKeyData, ParameterStatus};
 use crate::wire::diagnostics::SqlState;
 
@@ -81,6 +81,7 @@ struct Opened {
     lease: Option<Lease<Dialer>>,
     gate: Arc<Gate>,
     slot: Arc<Slot>,
+    guest: Guest,
 }
 
 async fn open(client: &mut LoggedIn, gate: &Arc<Gate>, entry: &Entry) -> Result<Opened> {
@@ -101,8 +102,10 @@ async fn open(client: &mut LoggedIn, gate: &Arc<Gate>, entry: &Entry) -> Result<
     let session_mode = gate.config().pool.mode == PoolMode::Session;
     let (known, lease) = introduce(&pool, &set, session_mode).await.map_err(Error::fatal)?;
     let engine = Engine::new(Arc::clone(&database.shared), known.reader, Arc::clone(&known.parameters), Instant::now());
+    let guest = Dialer::enter(&pool);
     greet(client, gate, engine, &known.parameters).map(|(engine, slot)| Opened {
         engine,
+        guest,
         pool,
         set,
         lease,
@@ -159,9 +162,10 @@ impl Opened {
             set: self.set,
             slot: self.slot,
             buffers: Arc::clone(&self.gate.buffers),
-            meter: Meter::new(Arc::clone(&self.gate.counts), Instant::now()),
+            meter: Meter::new(Arc::clone(&self.gate.counts), self.gate.config().log.slow_query, Instant::now()),
             limits: self.gate.limits(),
             inbox: client.leftover,
+            guest: self.guest,
         });
         if let Some(lease) = self.lease {
             relay.adopt(lease);

@@ -12,7 +12,7 @@ use crate::wire::{Formats, Header};
 
 use super::intake::Next;
 use super::synth::{self, Answering};
-use super::{Engine, Stall, Want};
+use super::{Engine, Finished, Stall, Want};
 
 /// A batch that is one read.
 struct ReadBatch<'a> {
@@ -134,6 +134,7 @@ impl Engine {
             (Answering::Extended { .. }, None) => {}
         }
         synth::answer(entry, batch.how, &mut self.client_out);
+        self.finished = Some(Finished { statement: Arc::clone(&batch.class), hit: true, rows: entry.row_count });
         self.tally.batches += 1;
         self.tally.local += 1;
         self.tally.transactions += 1;

@@ -338,6 +338,7 @@ impl Engine {
     /// What a statement that is about to run means for the session and for the cache. Called when it is bound, which is
     /// before it runs: being early is safe, being late is not.
     pub(super) fn note(&mut self, class: &Arc<Statement>) {
+        self.running = Some(Arc::clone(class));
         if !class.effects.is_empty() {
             self.note_effects(class);
         }

@@ -48,6 +48,7 @@ use std::time::Instant;
 use crate::cache;
 use crate::error::{Error, Severity};
 use crate::pg::TransactionStatus;
+use crate::query::Statement;
 use crate::session::{Pin, Pins, Session};
 use crate::wire::Header;
 use crate::wire::frontend::tag;
@@ -108,6 +109,22 @@ pub struct Engine {
     pub server_out: Vec<u8>,
     /// What has happened since the driver looked last.
     pub tally: Tally,
+    /// The statement that ran last, for the statistics.
+    pub finished: Option<Finished>,
+    /// The statement that runs, and the rows it has given.
+    running: Option<Arc<Statement>>,
+    rows: u64,
+}
+
+/// A batch that has been answered.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// Its last statement.
+    pub statement: Arc<Statement>,
+    /// Answered from memory.
+    pub hit: bool,
+    /// Rows it returned or wrote.
+    pub rows: u64,
 }
 
 /// Why no more of the client's input is taken.
@@ -241,6 +258,9 @@ impl Engine {
             client_out: Vec::new(),
             server_out: Vec::new(),
             tally: Tally::default(),
+            finished: None,
+            running: None,
+            rows: 0,
         }
     }
 

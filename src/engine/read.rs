@@ -191,6 +191,7 @@ impl Engine {
     }
 
     pub(super) fn bypass(&self, reason: NoCache) {
+        tracing::trace!(reason = reason.as_str(), "not from memory");
         if let Some(cache) = self.shared.cache.as_ref() {
             cache.database.count_bypass(reason);
         }

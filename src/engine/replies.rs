@@ -12,7 +12,7 @@ use crate::wire::diagnostics::{self, Fields, Severity};
 use super::ledger::{Ask, Owed, Owner, Receipt, hint_of};
 use super::route::Route;
 use super::undo::Undo;
-use super::{Engine, Server, Release, Rest, Sink, Taken, Want, synth};
+use super::{Engine, Finished, Server, Release, Rest, Sink, Taken, Want, synth};
 
 /// ParameterStatus, CommandComplete and ReadyForQuery are read whole, errors up to this length; nothing that Postgres sends in them is longer.
 const READ_MAX: usize = 64 * 1024;
@@ -232,6 +232,7 @@ impl Engine {
             return;
         }
         self.doubt = None;
+        self.rows += rows_of(body);
         match body {
             b"DISCARD ALL\0" => {
                 self.session.discard_all();
@@ -290,6 +291,10 @@ impl Engine {
     }
 
     fn settle_transaction(&mut self) {
+        if let Some(statement) = self.running.take() {
+            let rows = std::mem::take(&mut self.rows);
+            self.finished = Some(Finished { statement, hit: false, rows });
+        }
         self.unsettled = false;
         self.lower_fences();
         let Some(server) = self.server.as_ref() else { return };
@@ -398,6 +403,12 @@ fn replace(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     }
     out.extend_from_slice(rest);
     out
+}
+
+/// The number at the end of a CommandComplete: `SELECT 5`, `INSERT 0 1`.
+fn rows_of(tag: &[u8]) -> u64 {
+    let digits = tag.iter().rev().skip(1).take_while(|byte| byte.is_ascii_digit());
+    digits.take(18).enumerate().map(|(place, digit)| u64::from(digit - b'0') * 10_u64.pow(u32::try_from(place).unwrap_or(0))).sum()
 }
 
 fn sink_of(owner: Owner) -> Sink {

@@ -21,6 +21,6 @@ pub use snapshot::{
     RoleRow, Rows, SchemaRow, Snapshot, TypeRow,
 };
 pub use statement::{
-    BeginOptions, CopyKind, FunctionName, Isolation, Kind, OperatorName, RelationName, SettingVerb,
+    BeginOptions, CopyKind, FunctionName, Isolation, Kind, OperatorName, RelationName, SettingVerb, Shown,
     Statement, TransactionVerb, TypeName,
 };

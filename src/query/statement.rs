@@ -270,9 +270,40 @@ pub struct Statement {
     pub single_read: bool,
     /// Syntax alone does not show that it is a pure read. Functions are judged against the catalog.
     pub may_write: bool,
+    /// The normalised text, for statistics and logs: no literals, no comments.
+    pub shown: Shown,
     /// It can commit by itself, or may be half done when it fails: CALL, DO, VACUUM, CONCURRENTLY, several statements.
     pub self_committing: bool,
 }
+
+/// A text to be shown. It is no part of what a statement does: all are equal.
+#[derive(Clone, Debug, Default)]
+pub struct Shown(Box<str>);
+
+impl Shown {
+    /// Of a normalised text: each literal as a question mark, and not more than what fits a table.
+    pub(super) fn new(shape: &[u8]) -> Self {
+        let head = shape.get(..SHOWN_MAX).unwrap_or(shape);
+        let marked: Vec<u8> = head.iter().map(|byte| if *byte < b' ' && !byte.is_ascii_whitespace() { b'?' } else { *byte }).collect();
+        Self(String::from_utf8_lossy(&marked).trim().into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PartialEq for Shown {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Shown {}
+
+/// Longer texts are cut.
+const SHOWN_MAX: usize = 500;
 
 impl Statement {
     /// A text that was not understood: it may have written anything and left anything behind.
@@ -318,6 +349,7 @@ impl Statement {
             single_read: false,
             may_write: false,
             self_committing: false,
+            shown: Shown::default(),
         }
     }
 
@@ -339,7 +371,7 @@ impl Statement {
                 .sum()
         };
         let words = |list: &[Box<str>]| -> usize { list.iter().map(|n| 32 + n.len()).sum() };
-        size_of::<Self>()
+        size_of::<Self>() + self.shown.0.len()
             + [
                 &self.reads,
                 &self.writes,

@@ -182,6 +182,16 @@ impl Slot {
         self.drain.load(Ordering::Acquire)
     }
 
+    /// Cancels what the client's server is doing, as a request of the client would.
+    pub async fn cancel_own(self: Arc<Self>) {
+        let Some((target, server)) = self.begin() else { return };
+        let outcome = tokio::time::timeout(LIMIT, cancel(&target, &server)).await;
+        self.end();
+        if !matches!(outcome, Ok(Ok(()))) {
+            tracing::warn!("a statement over query_timeout could not be cancelled");
+        }
+    }
+
     fn begin(&self) -> Option<(Arc<Target>, BackendKey)> {
         let mut held = self.held.lock();
         if held.waiting {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
@@ -14,7 +14,7 @@ use crate::query::parse_search_path;
 
 use super::conn::ServerConn;
 use super::dial::{Dialed, Login, Target, dial};
-use super::pool::Connector;
+use super::pool::{Connector, ServerPool};
 
 /// Startup parameters of a client, in the order it sent them; `user`, `database` and protocol options left out.
 pub type Startup = Vec<(Box<str>, Box<str>)>;
@@ -29,7 +29,17 @@ pub struct Dialer {
     /// What every server has to have prepared, in the modes in which a client's statements are on more than one.
     stand_in: Option<String>,
     next: AtomicU64,
+    clients: AtomicUsize,
     sets: Mutex<Sets>,
+}
+
+/// A client of a pool.
+pub struct Guest(ServerPool<Dialer>);
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.0.connector().clients.fetch_sub(1, Relaxed);
+    }
 }
 
 /// As whom a pool logs in, and where.
@@ -77,10 +87,21 @@ impl Set {
 impl Dialer {
     /// For one user of one database.
     pub fn new(target: Target, account: Account, plans_per_server: usize, read_settings: bool, stand_in: Option<String>) -> Self {
-        let dialer = Self { target, account, plans_per_server, read_settings, stand_in, next: AtomicU64::new(1), sets: Mutex::default() };
+        let dialer = Self { target, account, plans_per_server, read_settings, stand_in, next: AtomicU64::new(1), clients: AtomicUsize::new(0), sets: Mutex::default() };
         // Servers kept warm before anybody has come are for clients that send nothing of their own.
         dialer.sets.lock().add(SetId::default(), Startup::new(), &dialer.account);
         dialer
+    }
+
+    /// One more client of this pool, until the guard is dropped.
+    pub fn enter(pool: &ServerPool<Self>) -> Guest {
+        pool.connector().clients.fetch_add(1, Relaxed);
+        Guest(pool.clone())
+    }
+
+    /// Clients that are logged in.
+    pub fn clients(&self) -> usize {
+        self.clients.load(Relaxed)
     }
 
     /// Where it dials.

@@ -10,5 +10,5 @@ pub mod pool;
 pub use cancel::{Registry, Slot};
 pub use conn::ServerConn;
 pub use dial::Target;
-pub use dialer::{Account, Dialer, Known, Set, Startup};
+pub use dialer::{Account, Dialer, Guest, Known, Set, Startup};
 pub use pool::{Checkout, Disposition, Lease, Options, ServerPool, Snapshot, Ticket};

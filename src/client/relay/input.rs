@@ -95,7 +95,10 @@ impl Relay {
 
     fn forward(&mut self, cx: &mut Context<'_>, relay: &[u8]) {
         match self.lease.as_mut() {
-            Some(lease) => pipe::write_on(&mut lease.stream, cx, &mut self.engine.server_out, relay),
+            Some(lease) => {
+                let written = pipe::write_on(&mut lease.stream, cx, &mut self.engine.server_out, relay);
+                self.meter.server_got(written);
+            }
             None => debug_assert!(relay.is_empty() && self.engine.server_out.is_empty()),
         }
     }

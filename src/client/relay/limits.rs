@@ -27,18 +27,32 @@ impl Limits {
     }
 }
 
-/// What has taken too long, if anything.
-pub(super) fn overdue(limits: &Limits, engine: &Engine, meter: &Meter, now: Instant) -> Option<Error> {
-    let over = |limit: Duration| !limit.is_zero() && now.saturating_duration_since(meter.quiet_since()) >= limit;
-    if engine.is_busy() {
-        let running = now.saturating_duration_since(meter.busy_since());
-        return (!limits.query.is_zero() && running >= limits.query).then(|| {
-            Error::new(Kind::QueryTimeout, format!("the statement ran longer than query_timeout ({:?})", limits.query))
-        });
-    }
-    if engine.status() != TransactionStatus::Idle {
-        return over(limits.idle_in_transaction)
-            .then(|| Error::new(Kind::IdleInTransaction, "terminating connection due to idle-in-transaction timeout"));
-    }
-    over(limits.idle).then(|| Error::new(Kind::IdleSession, "terminating connection due to idle-session timeout"))
+/// What is to be done about what has taken too long.
+pub(super) enum Overdue {
+    /// The statement is cancelled; the session goes on.
+    Cancel,
+    /// The session ends with this error.
+    End(Error),
 }
+
+/// What has taken too long, if anything.
+pub(super) fn overdue(limits: &Limits, engine: &Engine, meter: &Meter, now: Instant) -> Option<Overdue> {
+    let over = |limit: Duration, since: Instant| !limit.is_zero() && now.saturating_duration_since(since) >= limit;
+    if engine.is_busy() {
+        let since = meter.busy_since();
+        if over(limits.query * 2 + GRACE, since) && !limits.query.is_zero() {
+            let text = format!("the statement ran longer than query_timeout ({:?}) and could not be cancelled", limits.query);
+            return Some(Overdue::End(Error::new(Kind::QueryTimeout, text)));
+        }
+        return over(limits.query, since).then_some(Overdue::Cancel);
+    }
+    let since = meter.quiet_since();
+    if engine.status() != TransactionStatus::Idle {
+        let error = || Error::new(Kind::IdleInTransaction, "terminating connection due to idle-in-transaction timeout");
+        return over(limits.idle_in_transaction, since).then(|| Overdue::End(error()));
+    }
+    over(limits.idle, since).then(|| Overdue::End(Error::new(Kind::IdleSession, "terminating connection due to idle-session timeout")))
+}
+
+/// For a cancel request to arrive and to be acted on.
+const GRACE: Duration = Duration::from_secs(5);

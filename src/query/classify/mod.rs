@@ -14,7 +14,7 @@ use std::sync::Arc;
 use lru::LruCache;
 use parking_lot::Mutex;
 
-use super::{Kind, LiteralClass, Shape, Statement, scan};
+use super::{Kind, LiteralClass, Shape, Shown, Statement, scan};
 
 /// Longer texts are not parsed: the parser takes a hundred times the text's size in memory.
 const MAX_TEXT: usize = 64 * 1024;
@@ -54,7 +54,9 @@ impl Classifier {
     /// The same for a text that was scanned already: `shape` is what [`scan`] made of `sql`.
     pub fn classify_shape(&self, sql: &[u8], shape: &Shape) -> Arc<Statement> {
         if sql.len() > MAX_TEXT {
-            return Arc::new(large::describe(shape).unwrap_or_else(Statement::opaque));
+            let mut statement = large::describe(shape).unwrap_or_else(Statement::opaque);
+            statement.shown = Shown::new(&shape.text);
+            return Arc::new(statement);
         }
         let key = if depends_on_shape_alone(shape) {
             Key::Shape(&shape.text)
@@ -65,11 +67,12 @@ impl Classifier {
         if let Some(known) = self.get(key).or_else(|| self.get(Key::Text(sql))) {
             return known;
         }
-        let (statement, key) = match parse(sql, shape) {
+        let (mut statement, key) = match parse(sql, shape) {
             Some(statement) => (statement, key),
             // Whether the parser fails may depend on a literal (a bad escape): remembered for this text only.
             None => (Statement::opaque(), Key::Text(sql)),
         };
+        statement.shown = Shown::new(&shape.text);
         let statement = Arc::new(statement);
         self.put(key, &statement);
         statement
