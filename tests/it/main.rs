@@ -22,3 +22,4 @@ mod plans;
 mod scripts;
 mod secure;
 mod sessions;
+mod traps;
