@@ -30,6 +30,7 @@ pub(super) struct Caches {
 pub(super) struct Cached {
     pub(super) database: Database,
     watcher: Arc<Watcher>,
+    upstream: Upstream,
 }
 
 impl Cached {
@@ -52,9 +53,17 @@ impl Caches {
         Self { cache, open: Vec::new(), tasks: Vec::new() }
     }
 
-    /// The cache of one database, unless it is off there.
+    /// The cache of one database, unless it is off there. A database with two names has one cache: what is written under
+    /// the one must be seen under the other.
     pub(super) fn open(&mut self, config: &Config, section: &config::Database, target: &Target) -> Result<Option<CacheShared>> {
         let (Some(cache), true) = (self.cache.as_ref(), section.cache != CacheMode::Off) else { return Ok(None) };
+        let shared = |database, watcher: &Arc<Watcher>| {
+            let watcher = Arc::clone(watcher);
+            CacheShared::new(database, Rules::new(&config.cache), Box::new(move || watcher.snapshot()))
+        };
+        if let Some(known) = self.open.iter().find(|known| is_same(&known.upstream, &section.upstream)) {
+            return Ok(Some(shared(known.database.clone(), &known.watcher)));
+        }
         let database = cache.database(&section.name);
         // Postgres speaks no TLS over a Unix socket.
         let tls = target.tls.config().filter(|_| matches!(section.upstream.host, Host::Tcp { .. }));
@@ -64,9 +73,8 @@ impl Caches {
             self.tasks.push(listen(&database, &control, &config.invalidation, &watcher));
         }
         self.tasks.push(tokio::spawn(settle_fences(database.clone(), control)));
-        self.open.push(Cached { database: database.clone(), watcher: Arc::clone(&watcher) });
-        let snapshot = Box::new(move || watcher.snapshot());
-        Ok(Some(CacheShared::new(database, Rules::new(&config.cache), snapshot)))
+        self.open.push(Cached { database: database.clone(), watcher: Arc::clone(&watcher), upstream: section.upstream.clone() });
+        Ok(Some(shared(database, &watcher)))
     }
 
     /// What the statistics need.
@@ -94,6 +102,11 @@ struct Control {
     tls: Option<Arc<ClientConfig>>,
 }
 
+/// The same database of the same server, as far as their names tell.
+fn is_same(a: &Upstream, b: &Upstream) -> bool {
+    a.host == b.host && a.database == b.database
+}
+
 fn watch(database: &Database, control: &Control, every: Duration) -> Watcher {
     let (marked, changed) = (database.clone(), database.clone());
     // Nothing comes from memory before the catalog has been read.
@@ -109,7 +122,12 @@ fn watch(database: &Database, control: &Control, every: Duration) -> Watcher {
             info!(database = changed.name(), "the catalog has changed elsewhere: everything cached is dropped");
             changed.bump_catalog();
         }
-        Change::Lost => changed.suspend(Suspension::CatalogUnknown),
+        Change::Lost => {
+            changed.suspend(Suspension::CatalogUnknown);
+            // What changes until the catalog is read again must not go by the version of now: plans and footprints of
+            // before would be taken for those of after.
+            changed.bump_catalog();
+        }
     });
     let mut server = control.server.clone();
     server.application_name("pgdial catalog");

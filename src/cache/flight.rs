@@ -168,6 +168,11 @@ impl FillPermit {
         }
     }
 
+    /// The one who brings the answer has been held up by its own client: those who wait are not to wait for that.
+    pub fn let_go(&mut self) {
+        self.land(Joined::Alone);
+    }
+
     /// The result outgrew [`FillPermit::max_bytes`]: its key is not tried again for a while.
     pub fn too_large(mut self, now: Instant) -> Published {
         self.refuse_large(now)

@@ -5,7 +5,7 @@
 
 use super::reason::NoCache;
 use crate::config::{self, Ttl};
-use crate::invalidation::Scope;
+use crate::invalidation::{Names, Scope};
 use crate::pg::RelationId;
 use crate::query::{Effects, Hazard, Obstacle, Relation, RelationName, Snapshot, Statement};
 
@@ -82,7 +82,7 @@ pub fn read_plan(
     by_syntax(statement)?;
     let snapshot = scope.snapshot.ok_or(NoCache::CatalogUnknown)?;
     by_names(statement, snapshot)?;
-    if scope.temp {
+    if scope.names != Names::AtLogin {
         return Err(NoCache::Temp);
     }
     let mut relations = Vec::with_capacity(statement.reads.len());

@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+use crate::cache::Rules;
 use crate::config::{self, Config, PoolMode, User};
 use crate::engine::Shared;
 use crate::error::{Error, Kind, Result};
@@ -79,6 +80,9 @@ impl Gate {
     pub fn reconfigure(&self, config: &Arc<Config>) {
         self.config.store(Arc::clone(config));
         for database in self.databases.values() {
+            if let Some(cache) = &database.shared.cache {
+                cache.set_rules(Rules::new(&config.cache));
+            }
             for (user, pool) in database.pools() {
                 if let (Some(section), Some(user)) = (config.database(&database.name), config.user(&database.name, &user)) {
                     pool.reconfigure(options(config, section, user));

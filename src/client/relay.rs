@@ -197,6 +197,7 @@ impl Relay {
 
     fn server_turn(&mut self, cx: &mut Context<'_>, buffer: &mut Vec<u8>, now: Instant) -> bool {
         if self.ending.is_some() || self.engine.client_out.len() >= HIGH_WATER {
+            self.engine.client_stalls();
             return false;
         }
         let Some(lease) = self.lease.as_mut() else { return false };
@@ -300,6 +301,7 @@ impl Relay {
             Wait::Input { .. } | Wait::Replies => false,
             Wait::Flight(landed) => {
                 let Poll::Ready(outcome) = landed.as_mut().poll(cx) else { return false };
+                self.slot.set_waiting(false);
                 self.engine.joined(outcome);
                 self.wait = Wait::Input { room: 0 };
                 self.feed_inbox(cx, now);
@@ -356,8 +358,10 @@ impl Relay {
     }
 
     fn on_signals(&mut self, cx: &mut Context<'_>, now: Instant) {
-        if matches!(self.wait, Wait::Server(_)) && self.slot.take_queued_cancel() {
-            self.meter.waited(now);
+        if matches!(self.wait, Wait::Server(_) | Wait::Flight(_)) && self.slot.take_queued_cancel() {
+            if matches!(self.wait, Wait::Server(_)) {
+                self.meter.waited(now);
+            }
             let error = Error::new(Kind::CheckoutTimeout, "canceling statement due to user request");
             self.refuse_batch(&error.with_sqlstate(SqlState(*b"57014")), cx, now);
             // What it waits for now has not been polled yet.

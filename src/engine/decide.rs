@@ -5,10 +5,10 @@ use std::sync::Arc;
 use crate::cache::{Columns, Entry, Joined, Lookup, NoCache, Peek, ReadPlan};
 use crate::error::Error;
 use crate::pg::TransactionStatus;
-use crate::query::Statement;
+use crate::query::{Statement, has_time_word};
 use crate::session::{Pin, Unnamed, UnnamedId};
 use crate::wire::frontend::{Bind, Describe, Execute, Parameters, Parse, Query, Target, tag};
-use crate::wire::{Formats, Header};
+use crate::wire::{Formats, Header, Oids};
 
 use super::intake::Next;
 use super::synth::{self, Answering};
@@ -25,6 +25,20 @@ struct ReadBatch<'a> {
     how: Answering,
 }
 
+impl ReadBatch<'_> {
+    /// What the parameters may bring in that the text does not show.
+    fn obstacle(&self) -> Option<NoCache> {
+        let user_type = Oids::from_bytes(self.types).is_none_or(|types| types.iter().any(|oid| oid.0 >= FIRST_USER_OID));
+        let parameters = self.parameters.as_ref();
+        let time_word = parameters.is_some_and(|parameters| {
+            let mut values = parameters.values.iter().enumerate();
+            values.any(|(at, value)| parameters.formats.of(at) == 0 && value.is_some_and(has_time_word))
+        });
+        // A type of a user brings its own operators and functions along.
+        [(user_type, NoCache::UserType), (time_word, NoCache::TimeWord)].into_iter().find_map(|(holds, reason)| holds.then_some(reason))
+    }
+}
+
 impl Engine {
     /// Whether a look into memory makes sense at this point of the stream at all.
     pub(super) fn may_read_memory(&self) -> bool {
@@ -39,6 +53,8 @@ impl Engine {
 
     /// Tries to answer the batch that begins here. `None`: it goes to a server.
     pub(super) fn recall(&mut self, input: &[u8]) -> Result<Option<Next>, Error> {
+        // What was waited for is the answer of this batch, and must not outlive it.
+        let joined = self.reads.as_mut().and_then(|reads| reads.joined.take());
         if !self.may_read_memory() || self.reads.as_ref().is_some_and(|reads| reads.decided) {
             return Ok(None);
         }
@@ -46,7 +62,7 @@ impl Engine {
         let Some(batch) = self.read_batch(input, &mut text) else { return Ok(None) };
         let Some(plan) = self.plan_of(&batch) else { return Ok(None) };
         let len = batch.len;
-        match self.look_up(&batch, &plan) {
+        match self.look_up(&batch, &plan, joined) {
             Found::Entry(entry) => {
                 self.answer(&batch, &entry);
                 self.offer_release();
@@ -71,6 +87,8 @@ impl Engine {
             NoCache::SessionState
         } else if !reads.reader.read_committed {
             NoCache::Isolation
+        } else if let Some(reason) = batch.obstacle() {
+            reason
         } else {
             match cache.read_plan(&batch.class, &reads.reader) {
                 Ok(plan) => return Some(plan),
@@ -81,11 +99,11 @@ impl Engine {
         None
     }
 
-    fn look_up(&mut self, batch: &ReadBatch<'_>, plan: &ReadPlan) -> Found {
+    fn look_up(&mut self, batch: &ReadBatch<'_>, plan: &ReadPlan, joined: Option<Joined>) -> Found {
         let now = self.now;
         let behind = self.server.as_ref().is_some_and(|server| !server.ledger.is_idle());
         let (Some(cache), Some(reads)) = (self.shared.cache.as_ref(), self.reads.as_mut()) else { return Found::Nothing };
-        if let Some(joined) = reads.joined.take() {
+        if let Some(joined) = joined {
             return match joined {
                 Joined::Entry(entry) => Found::Entry(entry),
                 Joined::Alone => Found::Nothing,
@@ -96,7 +114,7 @@ impl Engine {
             Answering::Simple | Answering::Extended { describe: true, .. } => Columns::Needed,
             Answering::Extended { describe: false, .. } => Columns::NotNeeded,
         };
-        let builder = reads.key.restart().part(&reads.reader.settings).part(batch.text).part(batch.types);
+        let builder = reads.key.restart().part(reads.reader.role.as_bytes()).part(&reads.reader.settings).part(batch.text).part(batch.types);
         let key = add_parameters(builder, batch.parameters.as_ref()).finish();
         if behind {
             // Earlier replies are still to come: a look-up now would be one before its turn. Behind a write of its own it
@@ -211,6 +229,9 @@ impl Engine {
         Some(ReadBatch { len, text, types, class: Arc::clone(&unnamed.class), parse: None, parameters, how })
     }
 }
+
+/// Postgres's FirstNormalObjectId.
+const FIRST_USER_OID: u32 = 16_384;
 
 enum Found {
     Entry(Arc<Entry>),

@@ -128,6 +128,7 @@ impl Engine {
         self.release = None;
         if let Some(reads) = self.reads.as_mut() {
             reads.decided = false;
+            reads.joined = None;
         }
         self.dispatch(&message, rest.get(here..).unwrap_or_default(), route);
         if !in_copy {
@@ -279,6 +280,7 @@ impl Engine {
     }
 
     fn sync(&mut self, message: &Message<'_>, route: &mut Route<'_>) {
+        self.refused = false;
         self.raise_fences();
         self.send(Ask::Sync, message, route);
         self.barrier_at_boundary();
@@ -342,14 +344,12 @@ impl Engine {
         if !class.effects.is_empty() {
             self.note_effects(class);
         }
-        self.barrier |= class.kind == Kind::Discard || sees_names(class);
+        self.barrier |= class.kind == Kind::Discard || sees_names(class) || class.changes_strings();
         self.unsettled |= may_change_status(class);
         if matches!(class.kind, Kind::Ddl | Kind::Opaque | Kind::Do | Kind::Call) {
             self.shared.schema_changed();
         }
-        if class.kind == Kind::Set && class.effects.is_empty() {
-            self.local_settings = true;
-        }
+        self.local_settings |= class.sets_local;
         self.note_for_cache(class);
     }
 
@@ -365,6 +365,10 @@ impl Engine {
     }
 
     pub(super) fn classify(&self, text: &[u8]) -> Arc<Statement> {
+        // Where a backslash escapes, the text falls into other words than the parser sees.
+        if memchr::memchr(b'\\', text).is_some() && self.parameters.get("standard_conforming_strings") == Some("off") {
+            return self.shared.opaque();
+        }
         self.shared.classifier.classify(text, true)
     }
 

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use crate::cache::{Answer, Fence, FillPermit, Joined, KeyBuilder, NoCache, Open, Origin};
-use crate::invalidation::Footprint;
+use crate::invalidation::{Footprint, Names};
 use crate::query::Statement;
+use crate::session::Pin;
 use crate::wire::backend::tag;
 
 use super::ledger::Owner;
@@ -69,13 +70,15 @@ impl Engine {
     /// can commit by itself.
     pub(super) fn note_for_cache(&mut self, class: &Arc<Statement>) {
         let (Some(cache), Some(reads)) = (self.shared.cache.as_ref(), self.reads.as_mut()) else { return };
-        let more = if self.session.epoch == 0 {
-            cache.footprint(class, &reads.reader)
+        let names = if self.session.pins.has(Pin::TempTable) {
+            Names::AnyOrTemporary
+        } else if self.session.epoch != 0 || self.local_settings {
+            // Its search_path and role are not followed yet.
+            Names::AnySchema
         } else {
-            // Names are looked up under a search_path and role that are not followed yet.
-            unknown_scope(class, &cache.footprint(class, &reads.reader))
+            Names::AtLogin
         };
-        reads.add(more);
+        reads.add(cache.footprint(class, &reads.reader, names));
         if class.transaction.is_some() || class.self_committing {
             self.raise_fences();
         }
@@ -183,6 +186,13 @@ impl Engine {
         let _published = permit.publish(&answer, now);
     }
 
+    /// The client does not take what it is sent: others that wait for the same answer go on their own.
+    pub fn client_stalls(&mut self) {
+        if let Some(fill) = self.reads.as_mut().and_then(|reads| reads.fill.as_mut()) {
+            fill.permit.let_go();
+        }
+    }
+
     /// The read has failed, or has said something that a later reader would miss.
     pub(super) fn fail_fill(&mut self) {
         if let Some(reads) = self.reads.as_mut() {
@@ -223,16 +233,9 @@ impl Reads {
             return;
         }
         let before = std::mem::replace(&mut self.written, Footprint::Nothing);
-        self.written = before.union(more);
-        self.covered = false;
-    }
-}
-
-/// What a statement may write when it is not known which relations its names mean.
-fn unknown_scope(class: &Statement, guess: &Footprint) -> Footprint {
-    match guess {
-        Footprint::Nothing if class.functions.is_empty() && !class.may_write => Footprint::Nothing,
-        Footprint::Nothing | Footprint::Relations(_) | Footprint::Everything => Footprint::Everything,
-        Footprint::Catalog => Footprint::Catalog,
+        let all = before.clone().union(more);
+        // A client that pipelines without end must not raise a fence for each of its writes: their number is bounded.
+        self.covered &= all == before;
+        self.written = all;
     }
 }

@@ -431,6 +431,8 @@ impl Engine {
         if self.session.materialised {
             self.unsettled = true;
             self.note_unknown_for_cache();
+            // It may be COMMIT, which commits before the Sync.
+            self.raise_fences();
             self.copy_bound = true;
         }
     }

@@ -2,12 +2,13 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use parking_lot::Mutex;
 
 use crate::cache::{Database, NoCache, PlanMemo, ReadPlan, Rules, read_plan};
-use crate::invalidation::{Footprint, Scope, footprint};
+use crate::invalidation::{Footprint, Names, Scope, footprint};
 use crate::plan::Plans;
 use crate::query::{Classifier, Effects, Snapshot, Statement};
 
@@ -33,7 +34,7 @@ impl Shared {
     /// `prefix` names statements on servers, see [`Plans::new`].
     pub fn new(classifier: Arc<Classifier>, prefix: &str, cache: Option<CacheShared>) -> Self {
         let opaque = Statement::opaque();
-        let function_call = Statement { effects: Effects::NONE, ..Statement::opaque() };
+        let function_call = Statement { effects: Effects::NONE, sets_local: false, ..Statement::opaque() };
         Self {
             classifier,
             plans: Plans::new(prefix),
@@ -77,8 +78,9 @@ impl Shared {
 pub struct CacheShared {
     /// Entries, versions, flights.
     pub database: Database,
-    /// `[[cache.rule]]`.
-    pub rules: Rules,
+    /// `[[cache.rule]]`, and how often they were changed.
+    rules: Mutex<Arc<Rules>>,
+    rules_version: AtomicU64,
     /// The catalog as read last, None while it is unknown.
     pub snapshot: Box<dyn Fn() -> Option<Arc<Snapshot>> + Send + Sync>,
     plans: PlanMemo<Asked>,
@@ -88,8 +90,6 @@ pub struct CacheShared {
 /// Whose eyes a statement is read with. All clients with the same user and startup parameters share one.
 #[derive(Debug)]
 pub struct Reader {
-    /// Unique in the process.
-    pub id: u64,
     /// The set of startup parameters.
     pub set: u32,
     /// The effective role.
@@ -102,17 +102,21 @@ pub struct Reader {
     pub read_committed: bool,
 }
 
-/// A statement (by identity: it is kept alive here), a reader and a catalog.
+/// A statement and a reader (by identity: they are kept alive here), what names mean to it, and a catalog.
 #[derive(Clone)]
 struct Asked {
     statement: Arc<Statement>,
-    reader: u64,
-    catalog: u64,
+    reader: Arc<Reader>,
+    names: Names,
+    /// Of the catalog, and of the rules.
+    versions: (u64, u64),
 }
 
 impl PartialEq for Asked {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.statement, &other.statement) && self.reader == other.reader && self.catalog == other.catalog
+        Arc::ptr_eq(&self.statement, &other.statement)
+            && Arc::ptr_eq(&self.reader, &other.reader)
+            && (self.names, self.versions) == (other.names, other.versions)
     }
 }
 
@@ -121,8 +125,9 @@ impl Eq for Asked {}
 impl std::hash::Hash for Asked {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         Arc::as_ptr(&self.statement).hash(state);
-        self.reader.hash(state);
-        self.catalog.hash(state);
+        Arc::as_ptr(&self.reader).hash(state);
+        self.names.hash(state);
+        self.versions.hash(state);
     }
 }
 
@@ -130,39 +135,52 @@ impl CacheShared {
     /// The cache of one database.
     pub fn new(database: Database, rules: Rules, snapshot: Box<dyn Fn() -> Option<Arc<Snapshot>> + Send + Sync>) -> Self {
         let footprints = lru::LruCache::with_hasher(MEMO, foldhash::fast::RandomState::default());
-        Self { database, rules, snapshot, plans: PlanMemo::new(MEMO), footprints: Mutex::new(footprints) }
+        let rules = Mutex::new(Arc::new(rules));
+        Self { database, rules, rules_version: AtomicU64::new(0), snapshot, plans: PlanMemo::new(MEMO), footprints: Mutex::new(footprints) }
+    }
+
+    /// Other rules, from now on. Their periods count for answers already kept.
+    pub fn set_rules(&self, rules: Rules) {
+        *self.rules.lock() = Arc::new(rules);
+        self.rules_version.fetch_add(1, Release);
     }
 
     /// How the statement may be answered from memory.
-    pub(super) fn read_plan(&self, statement: &Arc<Statement>, reader: &Reader) -> Result<Arc<ReadPlan>, NoCache> {
+    pub(super) fn read_plan(&self, statement: &Arc<Statement>, reader: &Arc<Reader>) -> Result<Arc<ReadPlan>, NoCache> {
         if !statement.single_read {
             return Err(NoCache::NotARead);
         }
         let snapshot = (self.snapshot)().ok_or(NoCache::CatalogUnknown)?;
-        let asked = Asked { statement: Arc::clone(statement), reader: reader.id, catalog: snapshot.version };
-        self.plans.get_or_make(asked, || {
-            let reading = read_plan(statement, &scope(&snapshot, reader), &self.rules)?;
+        // The version before the rules: what is made of newer rules under an older version is not asked for again.
+        let version = self.rules_version.load(Acquire);
+        self.plans.get_or_make(asked(statement, reader, Names::AtLogin, (snapshot.version, version)), || {
+            let rules = Arc::clone(&self.rules.lock());
+            let reading = read_plan(statement, &scope(Some(&snapshot), reader, Names::AtLogin), &rules)?;
             Ok(ReadPlan::new(&self.database, reading))
         })
     }
 
     /// What the statement may write.
-    pub(super) fn footprint(&self, statement: &Arc<Statement>, reader: &Reader) -> Footprint {
+    pub(super) fn footprint(&self, statement: &Arc<Statement>, reader: &Arc<Reader>, names: Names) -> Footprint {
         let Some(snapshot) = (self.snapshot)() else {
-            return footprint(statement, &Scope { snapshot: None, search_path: &reader.search_path, role: &reader.role, temp: false });
+            return footprint(statement, &scope(None, reader, names));
         };
-        let asked = Asked { statement: Arc::clone(statement), reader: reader.id, catalog: snapshot.version };
+        let asked = asked(statement, reader, names, (snapshot.version, 0));
         if let Some(known) = self.footprints.lock().get(&asked) {
             return known.clone();
         }
-        let made = footprint(statement, &scope(&snapshot, reader));
+        let made = footprint(statement, &scope(Some(&snapshot), reader, names));
         self.footprints.lock().put(asked, made.clone());
         made
     }
 }
 
-fn scope<'a>(snapshot: &'a Snapshot, reader: &'a Reader) -> Scope<'a> {
-    Scope { snapshot: Some(snapshot), search_path: &reader.search_path, role: &reader.role, temp: false }
+fn asked(statement: &Arc<Statement>, reader: &Arc<Reader>, names: Names, versions: (u64, u64)) -> Asked {
+    Asked { statement: Arc::clone(statement), reader: Arc::clone(reader), names, versions }
+}
+
+fn scope<'a>(snapshot: Option<&'a Snapshot>, reader: &'a Reader, names: Names) -> Scope<'a> {
+    Scope { snapshot, search_path: &reader.search_path, role: &reader.role, names }
 }
 
 /// Statements remembered per database. A shape is a few hundred bytes.

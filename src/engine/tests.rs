@@ -44,7 +44,7 @@ pub(super) fn shared(cache: Option<CacheShared>) -> Arc<Shared> {
 }
 
 pub(super) fn reader() -> Arc<Reader> {
-    Arc::new(Reader { id: 1, set: 0, role: "app".into(), search_path: vec!["public".into()], settings: Box::default(), read_committed: true })
+    Arc::new(Reader { set: 0, role: "app".into(), search_path: vec!["public".into()], settings: Box::default(), read_committed: true })
 }
 
 

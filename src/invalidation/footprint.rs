@@ -37,8 +37,19 @@ pub struct Scope<'a> {
     pub search_path: &'a [Box<str>],
     /// The effective role.
     pub role: &'a str,
-    /// The session has, or may have, a temporary schema: it hides names.
-    pub temp: bool,
+    /// What the session may have done to names.
+    pub names: Names,
+}
+
+/// How certain it is what a name without a schema means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Names {
+    /// What the search_path and the role of its login say.
+    AtLogin,
+    /// The session, or its transaction, has settings of its own: a relation of that name in any schema.
+    AnySchema,
+    /// The session has, or may have, a temporary schema, whose relations the catalog does not show.
+    AnyOrTemporary,
 }
 
 impl Footprint {
@@ -101,15 +112,24 @@ impl Relations {
 impl<'a> Scope<'a> {
     /// The relation a name means, if that is certain.
     pub fn relation(&self, name: &RelationName) -> Option<&'a Relation> {
-        if self.temp && name.schema.is_none() {
+        if self.names != Names::AtLogin && name.schema.is_none() {
             return None;
         }
         self.snapshot?.resolve(name, self.search_path, self.role)
     }
 
+    /// Whether all relations that the name may mean are such, and there is one.
+    fn all(&self, name: &RelationName, such: impl Fn(&Relation) -> bool) -> bool {
+        if self.names != Names::AnySchema || name.schema.is_some() {
+            return self.relation(name).is_some_and(such);
+        }
+        let mut named = self.snapshot.into_iter().flat_map(|snapshot| snapshot.named(&name.name)).peekable();
+        named.peek().is_some() && named.all(such)
+    }
+
     /// Whether a name that means no relation can only be that of a common table expression.
     pub fn is_cte(&self, name: &RelationName, statement: &Statement) -> bool {
-        let temp = self.temp
+        let temp = self.names == Names::AnyOrTemporary
             || self
                 .search_path
                 .iter()
@@ -146,6 +166,8 @@ pub fn footprint(statement: &Statement, scope: &Scope<'_>) -> Footprint {
         | Kind::Unlisten
         | Kind::Notify
         | Kind::Lock => Footprint::Nothing,
+        // CREATE TABLE AS, EXECUTE: what runs is more than a read or a write of rows.
+        Kind::Explain if statement.writes_unknown() => Footprint::Catalog,
         Kind::Select
         | Kind::Insert
         | Kind::Update
@@ -252,9 +274,12 @@ fn read(statement: &Statement, scope: &Scope<'_>) -> Footprint {
     let harmless = statement
         .reads
         .iter()
-        .all(|name| match scope.relation(name) {
-            Some(relation) => reads_quietly(relation, statement),
-            None => scope.is_cte(name, statement),
+        .all(|name| {
+            let known = match scope.names {
+                Names::AtLogin | Names::AnyOrTemporary => scope.relation(name).is_some(),
+                Names::AnySchema => scope.all(name, |_| true),
+            };
+            if known { scope.all(name, |relation| reads_quietly(relation, statement)) } else { scope.is_cte(name, statement) }
         });
     if harmless {
         Footprint::Nothing

@@ -5,5 +5,5 @@ mod payload;
 #[cfg(test)]
 pub(crate) mod sample;
 
-pub use footprint::{Footprint, Relations, Scope, footprint};
+pub use footprint::{Footprint, Names, Relations, Scope, footprint};
 pub use payload::{Change, Notice, parse_payload};

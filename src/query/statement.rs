@@ -264,6 +264,8 @@ pub struct Statement {
     pub sampling: bool,
     /// It looks at what its session is to Postgres: `pg_backend_pid()`, `pg_prepared_statements`, `current_query()`, ..
     pub sees_session: bool,
+    /// SET LOCAL, or `set_config()`: for the rest of the transaction names and literals may mean something else.
+    pub sets_local: bool,
     /// COPY's other end.
     pub copy: Option<CopyKind>,
     /// Exactly one SELECT, VALUES or TABLE, without INTO, locking clause or data-modifying CTE.
@@ -319,6 +321,7 @@ impl Statement {
             system_columns: true,
             sampling: true,
             sees_session: true,
+            sets_local: true,
             ..Self::empty(Kind::Opaque)
         }
     }
@@ -345,6 +348,7 @@ impl Statement {
             system_columns: false,
             sampling: false,
             sees_session: false,
+            sets_local: false,
             copy: None,
             single_read: false,
             may_write: false,
@@ -356,6 +360,15 @@ impl Statement {
     /// Whether nothing at all is known of it.
     pub fn is_opaque(&self) -> bool {
         self.kind == Kind::Opaque && self.effects.contains(Effects::OPAQUE)
+    }
+
+    /// It sets how string literals are read. Until Postgres has answered, no later text can be understood.
+    pub fn changes_strings(&self) -> bool {
+        match &self.setting {
+            Some(SettingVerb::Set { name, .. } | SettingVerb::Reset(name)) => &**name == "standard_conforming_strings",
+            Some(SettingVerb::ResetAll) => true,
+            None => false,
+        }
     }
 
     /// It may write relations that `writes` does not name.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
@@ -28,7 +28,6 @@ pub struct Dialer {
     read_settings: bool,
     /// What every server has to have prepared, in the modes in which a client's statements are on more than one.
     stand_in: Option<String>,
-    next: AtomicU64,
     clients: AtomicUsize,
     sets: Mutex<Sets>,
 }
@@ -87,7 +86,7 @@ impl Set {
 impl Dialer {
     /// For one user of one database.
     pub fn new(target: Target, account: Account, plans_per_server: usize, read_settings: bool, stand_in: Option<String>) -> Self {
-        let dialer = Self { target, account, plans_per_server, read_settings, stand_in, next: AtomicU64::new(1), clients: AtomicUsize::new(0), sets: Mutex::default() };
+        let dialer = Self { target, account, plans_per_server, read_settings, stand_in, clients: AtomicUsize::new(0), sets: Mutex::default() };
         // Servers kept warm before anybody has come are for clients that send nothing of their own.
         dialer.sets.lock().add(SetId::default(), Startup::new(), &dialer.account);
         dialer
@@ -133,7 +132,6 @@ impl Dialer {
     async fn reader(&self, dialed: &mut Dialed, set: &Set) -> Result<Arc<Reader>> {
         if !self.read_settings {
             return Ok(Arc::new(Reader {
-                id: 0,
                 set: set.id.0,
                 role: self.account.user.clone(),
                 search_path: Vec::new(),
@@ -146,13 +144,13 @@ impl Dialer {
         let search_path = parse_search_path(&search_path.unwrap_or_default());
         let known = search_path.is_some();
         let settings = settings.unwrap_or_default().into_bytes().into_boxed_slice();
-        if let Some(known) = set.known().filter(|known| known.reader.settings == settings) {
+        let role: Box<str> = role.unwrap_or_default().into();
+        if let Some(known) = set.known().filter(|known| known.reader.settings == settings && known.reader.role == role) {
             return Ok(known.reader);
         }
         Ok(Arc::new(Reader {
-            id: self.next.fetch_add(1, Relaxed),
             set: set.id.0,
-            role: role.unwrap_or_default().into(),
+            role,
             search_path: search_path.unwrap_or_default(),
             settings,
             read_committed: known && isolation.as_deref() == Some("read committed"),

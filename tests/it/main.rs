@@ -23,3 +23,4 @@ mod plans;
 mod scripts;
 mod secure;
 mod sessions;
+mod traps;

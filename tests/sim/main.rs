@@ -33,7 +33,7 @@ use pgdial::query::Classifier;
 use world::World;
 
 fn reader() -> Arc<Reader> {
-    Arc::new(Reader { id: 1, set: 0, role: "app".into(), search_path: vec!["public".into()], settings: b"".as_slice().into(), read_committed: true })
+    Arc::new(Reader { set: 0, role: "app".into(), search_path: vec!["public".into()], settings: b"".as_slice().into(), read_committed: true })
 }
 
 fn run(seed: u64, classifier: &Arc<Classifier>) -> Result<[u64; 3], String> {

@@ -35,7 +35,7 @@ fn plan(sql: &str, rules: Vec<Rule>, temp: bool) -> Result<Reading, NoCache> {
         snapshot: Some(&snapshot),
         search_path: &path,
         role: "app",
-        temp,
+        names: if temp { Names::AnyOrTemporary } else { Names::AtLogin },
     };
     read_plan(
         &sample::classify(sql),
@@ -127,7 +127,7 @@ fn each_reason_has_a_statement() {
         snapshot: None,
         search_path: &[],
         role: "app",
-        temp: false,
+        names: Names::AtLogin,
     };
     let read = read_plan(
         &sample::classify("SELECT * FROM a"),

@@ -129,6 +129,7 @@ impl Relay {
             Want::Replies | Want::Server => self.wait = Wait::Replies,
             Want::Flight(join) => {
                 self.release();
+                self.slot.set_waiting(true);
                 self.wait = Wait::Flight(Box::pin(join.landed()));
             }
             Want::Goodbye => {

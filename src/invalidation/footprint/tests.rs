@@ -17,7 +17,7 @@ fn scope<'a>() -> Scope<'a> {
         snapshot: None,
         search_path: &[],
         role: "app",
-        temp: false,
+        names: Names::AtLogin,
     }
 }
 
@@ -168,7 +168,7 @@ fn without_a_catalog_only_a_read_of_nothing_is_nothing() {
         footprint(
             &cte,
             &Scope {
-                temp: true,
+                names: Names::AnyOrTemporary,
                 ..scope()
             }
         ),
@@ -184,7 +184,7 @@ fn statements_under_a_catalog() {
         snapshot: Some(&snapshot),
         search_path: &path,
         role: "app",
-        temp: false,
+        names: Names::AtLogin,
     };
     let relations = |list: &[u32]| of(list, sample::VERSION);
     let cases = [
@@ -238,7 +238,7 @@ fn statements_under_a_catalog() {
     let truncate = footprint(&sample::classify("TRUNCATE a CASCADE"), &known);
     assert_ne!(truncate, Footprint::Nothing);
     let hidden = Scope {
-        temp: true,
+        names: Names::AnyOrTemporary,
         ..known
     };
     assert_eq!(

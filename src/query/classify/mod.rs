@@ -165,6 +165,7 @@ fn united(mut a: Statement, b: Statement) -> Statement {
     a.system_columns |= b.system_columns;
     a.sampling |= b.sampling;
     a.sees_session |= b.sees_session;
+    a.sets_local |= b.sets_local;
     a.copy = a.copy.or(b.copy);
     a.single_read = false;
     a.may_write |= b.may_write;

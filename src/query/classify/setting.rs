@@ -42,6 +42,7 @@ pub(super) fn describe(set: &VariableSetStmt, found: &mut Statement) {
 }
 
 fn one(set: &VariableSetStmt, name: Box<str>, found: &mut Statement) {
+    found.sets_local = set.is_local;
     let value = if set.kind() == VariableSetKind::VarSetValue {
         match joined(&name, &set.args) {
             Some(value) => Some(value),

@@ -150,6 +150,7 @@ fn call(fields: &Object, found: &mut Statement) {
             .effects
             .insert(call_effects(&function.name, fields.get("args")));
         found.sees_session |= SESSION_FUNCTIONS.contains(&&*function.name);
+        found.sets_local |= &*function.name == "set_config";
     }
     found.functions.push(function);
 }

@@ -171,6 +171,11 @@ impl Snapshot {
         self.relations.get(schema)?.get(name)
     }
 
+    /// The relations of that name in all schemas.
+    pub fn named(&self, name: &str) -> impl Iterator<Item = &Relation> {
+        self.relations.values().filter_map(move |schema| schema.get(name))
+    }
+
     /// The relation that `name` means under `search_path` for `role`. `None`: there is none, or it cannot be told
     /// (unknown role, a temporary schema named). The caller knows that the session has no temporary schema.
     pub fn resolve(
