@@ -114,7 +114,7 @@ impl Gate {
         };
         let account = account(section, known);
         let read_settings = database.shared.cache.is_some();
-        let stand_in = (!database.shared.session_mode).then(|| database.shared.plans.stand_in());
+        let stand_in = (!database.shared.session_mode).then(|| database.shared.plans.stand_in_text());
         let dialer = Dialer::new(database.target.clone(), account, config.plans.per_server, read_settings, stand_in);
         let name = format!("{user}@{}", database.name);
         let mut pools = database.pools.lock();

@@ -7,11 +7,11 @@
 use std::sync::Arc;
 
 use crate::pg::TransactionStatus;
-use crate::plan::Plan;
+use crate::plan::{Plan, STAND_IN_PARAMETERS};
 use crate::query::{Kind, Statement};
-use crate::wire::frontend::{self, Describe, Target};
+use crate::wire::frontend::{self, Bind, Describe, Target};
 
-use super::Engine;
+use super::{Engine, StandIn};
 use super::ledger::{Ask, Owner};
 use super::route::Route;
 use super::undo::Undo;
@@ -24,13 +24,19 @@ impl Engine {
             && !matches!(class.kind, Kind::Commit | Kind::Rollback | Kind::RollbackTo | Kind::PrepareTransaction)
     }
 
-    /// Binds the stand-in: refused, whatever its parameters. False: the server has none.
-    pub(super) fn bind_stand_in(&mut self, portal: &[u8], route: &mut Route<'_>) -> bool {
-        let name = self.shared.plans.stand_in();
-        let Some(server) = self.server.as_mut().filter(|server| server.stand_in) else { return false };
+    /// Binds the stand-in: refused, for its parameters if they are not as many as the client's statement takes. `requires` =
+    /// how many those are, where that is known. False: the server has none.
+    pub(super) fn bind_stand_in(&mut self, bind: &Bind<'_>, requires: Option<u16>, route: &mut Route<'_>) -> bool {
+        let Some(server) = self.server.as_mut().filter(|server| server.stand_in == StandIn::Ready) else { return false };
+        let (formats, values) = sent_counts(bind.rest).unwrap_or_default();
+        let refused_for_count = (formats > 1 && formats != values) || requires.is_some_and(|requires| requires != values);
+        let (formats, values) = if refused_for_count { (formats.into(), values.into()) } else { (0, STAND_IN_PARAMETERS) };
         route.settle(&mut self.server_out);
-        frontend::bind(portal, name.as_bytes(), &[], std::iter::empty(), &[], &mut self.server_out);
-        server.ledger.push(Ask::Bind, Owner::Client, None);
+        let name = self.shared.plans.stand_in();
+        let nulls = std::iter::repeat_n(None, values);
+        frontend::bind(bind.portal, name.as_bytes(), &vec![0; formats], nulls, &[], &mut self.server_out);
+        let told = Undo::StandIn { name: bind.statement.into(), requires };
+        server.ledger.push(Ask::Bind, Owner::Client, Some(Box::new(told)));
         true
     }
 
@@ -38,7 +44,7 @@ impl Engine {
     pub(super) fn describe_stand_in(&mut self, plan: &Plan, route: &mut Route<'_>) -> bool {
         let described = plan.described();
         let name = self.shared.plans.stand_in();
-        let Some(server) = self.server.as_mut().filter(|server| server.stand_in) else { return false };
+        let Some(server) = self.server.as_mut().filter(|server| server.stand_in == StandIn::Ready) else { return false };
         match (described.rows, described.parameters) {
             (Some(true), _) => {
                 route.settle(&mut self.server_out);
@@ -82,4 +88,12 @@ impl Engine {
             _ => {}
         }
     }
+}
+
+/// How many format codes and values a Bind has. Its body may be there in part only.
+fn sent_counts(rest: &[u8]) -> Option<(u16, u16)> {
+    let (formats, rest) = rest.split_first_chunk()?;
+    let formats = u16::from_be_bytes(*formats);
+    let values = rest.get(2 * usize::from(formats)..)?.first_chunk()?;
+    Some((formats, u16::from_be_bytes(*values)))
 }

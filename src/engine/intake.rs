@@ -344,7 +344,7 @@ impl Engine {
         if !class.effects.is_empty() {
             self.note_effects(class);
         }
-        self.barrier |= class.kind == Kind::Discard || sees_names(class) || class.changes_strings();
+        self.barrier |= class.kind == Kind::Discard || sees_names(class) || may_discard(class) || class.changes_strings();
         self.unsettled |= may_change_status(class);
         if matches!(class.kind, Kind::Ddl | Kind::Opaque | Kind::Do | Kind::Call) {
             self.shared.schema_changed();
@@ -398,6 +398,11 @@ fn is_copy_time_message(message: u8) -> bool {
 /// Whether a server that was idle may be in a transaction after it, or the reverse.
 fn may_change_status(class: &Statement) -> bool {
     class.transaction.is_some() || class.self_committing || matches!(class.kind, Kind::Opaque | Kind::Execute)
+}
+
+/// Whether DISCARD or DEALLOCATE ALL may be one of several statements.
+fn may_discard(class: &Statement) -> bool {
+    class.kind == Kind::Opaque && class.effects.intersects(Effects::RESTORE | Effects::OPAQUE)
 }
 
 fn may_copy(class: &Statement, text: &[u8]) -> bool {

@@ -215,6 +215,11 @@ impl Ledger {
         self.queue.iter().take(end).filter_map(|owed| owed.undo.as_deref())
     }
 
+    /// All that may have to be taken back, oldest first.
+    pub(super) fn undos(&self) -> impl Iterator<Item = &Undo> + Clone {
+        self.queue.iter().filter_map(|owed| owed.undo.as_deref())
+    }
+
     /// Whether an earlier batch decides what the unnamed statement is.
     pub(super) fn is_unnamed_open(&self) -> bool {
         for owed in self.queue.iter().rev() {

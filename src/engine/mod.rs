@@ -56,7 +56,7 @@ use crate::wire::frontend::tag;
 use self::read::Reads;
 
 pub use self::ledger::{Ask, Desync, Ledger, Local, Owner, Receipt};
-pub use self::server::{Parameters, Server};
+pub use self::server::{Parameters, Server, StandIn};
 pub use self::shared::{CacheShared, Reader, Shared};
 
 /// See the module.

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::error::{Error, Kind as ErrorKind};
 use crate::pg::TransactionStatus;
+use crate::plan::STAND_IN_PARAMETERS;
 use crate::session::{Pin, Unnamed, UnnamedId};
 use crate::wire::Header;
 use crate::wire::backend::{ParameterStatus, tag};
@@ -100,8 +101,9 @@ impl Engine {
             Receipt::End(owed) => self.ended(message, body, &owed),
             Receipt::Failed { owner, hint, own, skipped } => {
                 self.settle_doubt(body);
-                let renamed = self.renamed(body, own.as_deref(), hint);
+                let told = told_by(own.as_deref());
                 self.failed(own, skipped);
+                let renamed = self.renamed(body, told, hint);
                 self.fail_fill();
                 if owner == Owner::Own {
                     return Err(broken("it refused a clean-up of ours"));
@@ -143,25 +145,30 @@ impl Engine {
         }
     }
 
-    /// The error with the client's own name for the statement, if it has pgdial's.
-    fn renamed(&self, body: &[u8], own: Option<&Undo>, hint: u32) -> Option<Vec<u8>> {
+    /// The error with the client's own name for the statement, if it has pgdial's. What was skipped has been taken back, so
+    /// that a name which a later message would have dropped is there again.
+    fn renamed(&self, body: &[u8], told: Option<Told>, hint: u32) -> Option<Vec<u8>> {
         let prefix = self.shared.plans.prefix().as_bytes();
         let at = memchr::memmem::find(body, prefix)?;
         let rest = body.get(at..)?;
         let end = rest.iter().position(|byte| !(byte.is_ascii_alphanumeric() || *byte == b'_'))?;
         let ours = rest.get(..end)?;
-        let theirs = match own {
-            Some(Undo::Named { name, .. }) => &**name,
-            _ => {
-                let names = || self.session.statements.iter().filter(|(_, plan)| plan.name() == ours).map(|(name, _)| name);
-                names().find(|name| hint_of(name) == hint).or_else(|| names().next())?
-            }
+        let (theirs, requires) = match &told {
+            Some(told) => (&*told.name, told.requires),
+            None => (self.name_of(ours, hint)?, None),
         };
         let fields = Fields::decode(body).ok()?;
-        let replaced: Vec<(u8, Vec<u8>)> = fields.iter().map(|(code, text)| (code, replace(text, ours, theirs))).collect();
+        let replaced: Vec<(u8, Vec<u8>)> = fields.iter().map(|(code, text)| (code, renumbered(replace(text, ours, theirs), theirs, requires))).collect();
         let mut out = Vec::new();
         diagnostics::encode_fields(tag::ERROR_RESPONSE, replaced.iter().map(|(code, text)| (*code, &**text)), &mut out);
         Some(out)
+    }
+
+    /// The client's name for a plan: one that it has, or had before a later batch that is unanswered.
+    fn name_of(&self, plan: &[u8], hint: u32) -> Option<&[u8]> {
+        let open = self.server.iter().flat_map(|server| server.ledger.undos().filter_map(Undo::name_before));
+        let names = || self.session.statements.iter().chain(open.clone()).filter(|(_, known)| known.name() == plan).map(|(name, _)| name);
+        names().find(|name| hint_of(name) == hint).or_else(|| names().next())
     }
 
     fn passed_on(&mut self, body: &[u8]) {
@@ -255,7 +262,7 @@ impl Engine {
         if let Some(server) = self.server.as_mut() {
             server.plans.clear();
             server.unnamed = None;
-            server.stand_in = false;
+            server.stand_in.lose();
         }
         self.session.materialised = self.shared.session_mode;
     }
@@ -353,7 +360,7 @@ impl Engine {
                     server.ledger.mark_evicted(id, true);
                 }
             }
-            Undo::Learning(_) => {}
+            Undo::Learning(_) | Undo::StandIn { .. } => {}
             Undo::Injected(id) => {
                 server.plans.remove(id);
                 server.ledger.mark_evicted(id, true);
@@ -383,6 +390,30 @@ impl Engine {
             Some(_) | None => self.session.statements.unnamed = client,
         }
     }
+}
+
+/// What an error is to say instead of what it says of pgdial's own.
+struct Told {
+    name: Box<[u8]>,
+    /// How many parameters the statement takes.
+    requires: Option<u16>,
+}
+
+/// The name of a Parse or Bind, as its sender knows it.
+fn told_by(own: Option<&Undo>) -> Option<Told> {
+    match own? {
+        Undo::Named { name, .. } => Some(Told { name: name.clone(), requires: None }),
+        Undo::StandIn { name, requires } => Some(Told { name: name.clone(), requires: *requires }),
+        _ => None,
+    }
+}
+
+/// "... requires 13", behind the name, as it would be said of the client's own statement.
+fn renumbered(text: Vec<u8>, name: &[u8], requires: Option<u16>) -> Vec<u8> {
+    let found = memchr::memmem::find(&text, name).map(|at| at + name.len());
+    let (Some(requires), Some((head, tail))) = (requires, found.and_then(|at| text.split_at_checked(at))) else { return text };
+    let tail = replace(tail, STAND_IN_PARAMETERS.to_string().as_bytes(), requires.to_string().as_bytes());
+    [head, &tail].concat()
 }
 
 /// What the server held before; or, if a later batch has replaced it since, what that one has to restore.

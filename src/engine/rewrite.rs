@@ -19,7 +19,7 @@ use super::intake::{Message, TEXT_MAX};
 use super::ledger::{Ask, Local, Owner};
 use super::route::Route;
 use super::undo::Undo;
-use super::{Engine, Server};
+use super::{Engine, Server, StandIn};
 
 impl Engine {
     pub(super) fn parse(&mut self, message: &Message<'_>, behind: &[u8], route: &mut Route<'_>) {
@@ -126,7 +126,7 @@ impl Engine {
             self.materialise(route);
         }
         if bind.statement.is_empty() {
-            if self.is_unnamed_refused() && self.bind_stand_in(bind.portal, route) {
+            if self.is_unnamed_refused() && self.bind_stand_in(&bind, None, route) {
                 return self.drop_rest(message);
             }
             self.provide_unnamed(route);
@@ -146,7 +146,7 @@ impl Engine {
         if self.session.materialised {
             return self.send(Ask::Bind, message, route);
         }
-        if self.lacks(&plan) && self.is_refused_by_failure(&plan.class) && self.bind_stand_in(bind.portal, route) {
+        if self.lacks(&plan) && self.is_refused_by_failure(&plan.class) && self.bind_stand_in(&bind, plan.described().parameter_count(), route) {
             return self.drop_rest(message);
         }
         self.provide(&plan, route);
@@ -380,14 +380,26 @@ impl Engine {
     /// Between transactions: statements that only served to provoke an error go, and what a session left behind.
     /// False when there was nothing to do.
     pub(super) fn tidy_server(&mut self) -> bool {
+        let stays = !self.session.pins.is_empty();
         let Some(server) = self.server.as_mut() else { return false };
-        if std::mem::take(&mut server.dirty) {
+        let discard = std::mem::take(&mut server.dirty);
+        if discard {
             frontend::Query { text: b"DISCARD ALL" }.encode(&mut self.server_out);
             server.ledger.push(Ask::Query, Owner::Own, None);
             server.plans.clear();
             server.unnamed = None;
-            server.stand_in = false;
+            server.stand_in.lose();
             server.litter.clear();
+        }
+        let restore = server.stand_in == StandIn::Lost && !stays;
+        if restore {
+            let text = self.shared.plans.stand_in_text();
+            frontend::Query { text: text.as_bytes() }.encode(&mut self.server_out);
+            server.ledger.push(Ask::Query, Owner::Own, None);
+            server.unnamed = None;
+            server.stand_in = StandIn::Ready;
+        }
+        if discard || restore {
             return true;
         }
         if server.litter.is_empty() {

@@ -24,13 +24,33 @@ pub struct Server {
     /// Replies owed.
     pub ledger: Ledger,
     /// It has the statement that stands in for others in a failed transaction, see `failed`.
-    pub stand_in: bool,
+    pub stand_in: StandIn,
     /// Session state was left behind: DISCARD ALL before anybody else gets it.
     pub dirty: bool,
     /// Something ran that DISCARD ALL does not undo: nobody else gets it.
     pub spoiled: bool,
     /// Statements under a client's own name that were needed to make Postgres refuse that name.
     pub(super) litter: Vec<Box<[u8]>>,
+}
+
+/// Whether a server has the statement that stands in for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StandIn {
+    /// It was never given one.
+    None,
+    /// Yes.
+    Ready,
+    /// Not any more: all its statements were dropped.
+    Lost,
+}
+
+impl StandIn {
+    /// All statements have been dropped.
+    pub(super) fn lose(&mut self) {
+        if *self == Self::Ready {
+            *self = Self::Lost;
+        }
+    }
 }
 
 impl Server {
@@ -43,7 +63,7 @@ impl Server {
             plans: ServerPlans::new(plans_limit),
             unnamed: None,
             ledger: Ledger::default(),
-            stand_in: false,
+            stand_in: StandIn::None,
             dirty: false,
             spoiled: false,
             litter: Vec::new(),

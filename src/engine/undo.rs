@@ -10,7 +10,22 @@ impl Undo {
     pub(super) fn concerns_name(&self, wanted: &[u8]) -> bool {
         match self {
             Self::Named { name, .. } | Self::Closed { name, .. } => **name == *wanted,
-            Self::Learning(_) | Self::Injected(_) | Self::Evicted { .. } | Self::Unnamed { .. } | Self::UnnamedClosed { .. } | Self::UnnamedInjected { .. } => false,
+            Self::Learning(_) | Self::StandIn { .. } | Self::Injected(_) | Self::Evicted { .. } | Self::Unnamed { .. } | Self::UnnamedClosed { .. } | Self::UnnamedInjected { .. } => false,
+        }
+    }
+
+    /// A name of the client's, and what it stood for before.
+    pub(super) fn name_before(&self) -> Option<(&[u8], &Arc<Plan>)> {
+        match self {
+            Self::Named { name, previous: Some(plan), .. } | Self::Closed { name, plan } => Some((name, plan)),
+            Self::Named { previous: None, .. }
+            | Self::Learning(_)
+            | Self::StandIn { .. }
+            | Self::Injected(_)
+            | Self::Evicted { .. }
+            | Self::Unnamed { .. }
+            | Self::UnnamedClosed { .. }
+            | Self::UnnamedInjected { .. } => None,
         }
     }
 
@@ -19,7 +34,7 @@ impl Undo {
         match self {
             Self::Named { written, .. } => *written,
             Self::Injected(id) | Self::Evicted { id, .. } => Some(*id),
-            Self::Learning(_) | Self::Closed { .. } | Self::Unnamed { .. } | Self::UnnamedClosed { .. } | Self::UnnamedInjected { .. } => None,
+            Self::Learning(_) | Self::StandIn { .. } | Self::Closed { .. } | Self::Unnamed { .. } | Self::UnnamedClosed { .. } | Self::UnnamedInjected { .. } => None,
         }
     }
 
@@ -34,7 +49,7 @@ impl Undo {
     pub(super) fn client_before(&self) -> Option<&Option<Box<Unnamed>>> {
         match self {
             Self::Unnamed { client, .. } | Self::UnnamedClosed { client } => Some(client),
-            Self::Named { .. } | Self::Learning(_) | Self::Injected(_) | Self::Evicted { .. } | Self::Closed { .. } | Self::UnnamedInjected { .. } => None,
+            Self::Named { .. } | Self::Learning(_) | Self::StandIn { .. } | Self::Injected(_) | Self::Evicted { .. } | Self::Closed { .. } | Self::UnnamedInjected { .. } => None,
         }
     }
 
@@ -42,7 +57,7 @@ impl Undo {
     pub(super) fn server_before(&self) -> Option<&Option<UnnamedId>> {
         match self {
             Self::Unnamed { server, .. } | Self::UnnamedInjected { server } => Some(server),
-            Self::Named { .. } | Self::Learning(_) | Self::Injected(_) | Self::Evicted { .. } | Self::Closed { .. } | Self::UnnamedClosed { .. } => None,
+            Self::Named { .. } | Self::Learning(_) | Self::StandIn { .. } | Self::Injected(_) | Self::Evicted { .. } | Self::Closed { .. } | Self::UnnamedClosed { .. } => None,
         }
     }
 }
@@ -61,6 +76,13 @@ pub enum Undo {
     },
     /// Nothing to take back: the description belongs to this plan.
     Learning(Arc<Plan>),
+    /// Nothing to take back: a Bind of the stand-in, and of what its error is to speak.
+    StandIn {
+        /// The client's name.
+        name: Box<[u8]>,
+        /// How many parameters the client's statement takes, if that is known.
+        requires: Option<u16>,
+    },
     /// A Parse that pgdial added.
     Injected(PlanId),
     /// A Close that pgdial added for a statement that had to make room.

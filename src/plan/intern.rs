@@ -34,6 +34,14 @@ pub struct Described {
     pub rows: Option<bool>,
 }
 
+impl Described {
+    /// How many parameters it takes, once that is known.
+    pub fn parameter_count(&self) -> Option<u16> {
+        // Behind the tag and the length.
+        self.parameters.as_ref()?.get(5..)?.first_chunk().map(|count| u16::from_be_bytes(*count))
+    }
+}
+
 /// Compared whole: two texts with equal hashes are two plans.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
@@ -120,6 +128,13 @@ impl Plans {
         format!("{}0", self.prefix)
     }
 
+    /// What makes that statement. It takes more parameters than a client's ever would by mistake, so that a Bind with any
+    /// other number of them is refused for that number.
+    pub fn stand_in_text(&self) -> String {
+        let types = ["int"; STAND_IN_PARAMETERS].join(", ");
+        format!("prepare {} ({types}) as select $1", self.stand_in())
+    }
+
     /// The plan for this text, made now when nobody has it.
     pub fn intern(&self, text: &[u8], types: &[u8], epoch: u64, class: &Arc<Statement>) -> Arc<Plan> {
         let key = Key { text: text.into(), types: types.into(), epoch };
@@ -161,6 +176,9 @@ impl Known {
         self.sweep_at = self.by_key.len() * 2;
     }
 }
+
+/// How many parameters the stand-in takes.
+pub const STAND_IN_PARAMETERS: usize = 13;
 
 /// Sets remembered per plan; a few are in use at a time.
 const MAX_SETS: usize = 16;

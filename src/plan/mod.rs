@@ -9,5 +9,5 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-pub use intern::{Described, Plan, PlanId, Plans};
+pub use intern::{Described, Plan, PlanId, Plans, STAND_IN_PARAMETERS};
 pub use server::{Insert, ServerPlans};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use parking_lot::Mutex;
 
 use crate::config::Secret;
-use crate::engine::{Parameters, Reader, Server};
+use crate::engine::{Parameters, Reader, Server, StandIn};
 use crate::error::{Error, Kind, Result};
 use crate::pool::SetId;
 use crate::query::parse_search_path;
@@ -167,13 +167,13 @@ impl Connector for Dialer {
         };
         let mut dialed = dial(&self.target, &set.login).await?;
         let reader = self.reader(&mut dialed, &set).await?;
-        if let Some(name) = &self.stand_in {
-            dialed.query(&format!("PREPARE {name} AS SELECT 1")).await?;
+        if let Some(text) = &self.stand_in {
+            dialed.query(text).await?;
         }
         let parameters: Parameters = dialed.parameters.iter().cloned().collect();
         *set.known.lock() = Some(Known { parameters: Arc::new(parameters.clone()), reader: Arc::clone(&reader) });
         let mut state = Server::new(dialed.key, parameters, reader, self.plans_per_server);
-        state.stand_in = self.stand_in.is_some();
+        state.stand_in = if self.stand_in.is_some() { StandIn::Ready } else { StandIn::None };
         Ok(Box::new(ServerConn { stream: dialed.stream, state: Some(Box::new(state)) }))
     }
 }

@@ -63,6 +63,11 @@ impl Op {
             _ if starts("copy kv") && text.ends_with("stdin") => Self::CopyIn(table("copy kv")),
             _ if starts("copy (select '") => Self::CopyOut(quoted()),
             _ if starts("set application_name") => Self::SetName(quoted()),
+            // pgdial's own stand-in.
+            _ if starts("prepare ") && text.ends_with(") as select $1") => {
+                let name = text.split(' ').nth(1).unwrap_or_default().to_owned();
+                Self::Prepare(name, Box::new(Self::Const("stand-in".to_owned())))
+            }
             _ if starts("prepare ") => {
                 let name = text.split(' ').nth(1).unwrap_or_default().to_owned();
                 Self::Prepare(name, Box::new(Self::parse(text.split_once(" as ").map_or("", |(_, inner)| inner))))

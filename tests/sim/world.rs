@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pgdial::cache::Join;
-use pgdial::engine::{Engine, Parameters, Reader, Release, Server, Shared, Want};
+use pgdial::engine::{Engine, Parameters, Reader, Release, Server, Shared, StandIn, Want};
 use pgdial::error::{Error, Kind};
 
 use super::model::{Db, Model};
@@ -300,7 +300,7 @@ impl World {
         let mut process = self.idle.pop().unwrap_or_else(|| Process {
             state: Some(Box::new({
                 let mut state = Server::new(None, parameters(), Arc::clone(&self.reader), self.plans);
-                state.stand_in = true;
+                state.stand_in = StandIn::Ready;
                 state
             })),
             model: Model::new(&self.db).with_statement(&self.shared.plans.stand_in()),
