@@ -7,7 +7,7 @@ SECONDS ?= 60
 SESSIONS ?= 20000
 CARGO ?= cargo
 
-.PHONY: run test test-versions bench fuzz soak lint setup help
+.PHONY: run test test-versions drivers bench fuzz soak lint setup help
 
 run: setup
 	$(CARGO) build --release --locked
@@ -19,14 +19,20 @@ test: setup
 	$(CARGO) test --locked --doc --quiet
 	$(CARGO) test --locked --no-fail-fast --lib --bins --tests
 
-# The outside tests once per Postgres found on this machine.
+# The outside tests on other versions of Postgres: those installed, and 17 and 18 from npm.
 test-versions: setup
 	$(CARGO) test --locked --no-run --test it
-	@set -e; for bin in /usr/lib/postgresql/*/bin; do \
+	@set -e; target="$${CARGO_TARGET_DIR:-target}"; \
+	for bin in /usr/lib/postgresql/*/bin $$(sh scripts/versions.sh "$$target/postgres"); do \
 	    test -x "$$bin/initdb" || continue; \
 	    echo "== $$("$$bin/postgres" --version)"; \
 	    PGDIAL_TEST_PGBIN="$$bin" $(CARGO) test --locked --no-fail-fast --test it; \
 	done
+
+# Applications' own drivers, in a folder of their own: straight, with SCRAM, with TLS.
+drivers: setup
+	$(CARGO) build --locked
+	sh tests/drivers/run.sh
 
 lint:
 	$(CARGO) fmt --check
@@ -38,12 +44,9 @@ lint:
 bench: setup
 	$(CARGO) bench --locked
 
-# Needs a nightly toolchain and cargo-fuzz; SECONDS per target.
+# Blind mutation of every target for so long, on stable Rust; with cargo-fuzz, coverage guides it: see fuzz/Cargo.toml.
 fuzz:
-	@set -e; for target in fuzz/fuzz_targets/*.rs; do \
-	    name=$$(basename "$$target" .rs); echo "== $$name"; \
-	    cargo +nightly fuzz run "$$name" -- -max_total_time=$(SECONDS); \
-	done
+	cd fuzz && $(CARGO) run --release --locked -- $(SECONDS)
 
 # Many random sessions, straight and through pgdial.
 soak: setup
@@ -55,7 +58,8 @@ setup:
 help:
 	@echo "run [ARGS=--once]   demo with a throw-away Postgres"
 	@echo "test                format, clippy, every test"
-	@echo "test-versions       the outside tests on each installed Postgres"
+	@echo "test-versions       the outside tests on each installed Postgres, and on 17 and 18"
+	@echo "drivers             psycopg, asyncpg, SQLAlchemy and node-postgres"
 	@echo "lint                format, clippy, doc, cargo-deny"
 	@echo "bench               micro benchmarks"
 	@echo "fuzz [SECONDS=60]   each fuzz target for so long"

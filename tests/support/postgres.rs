@@ -118,7 +118,9 @@ impl Postgres {
     }
 
     pub(crate) fn bin(&self, name: &str) -> PathBuf {
-        self.bin.join(name)
+        let own = self.bin.join(name);
+        // Some packages hold the server alone; psql and pgbench of another version do as well.
+        if own.exists() { own } else { PathBuf::from(name) }
     }
 
     pub(crate) fn url(&self, user: &str, database: &str) -> String {
