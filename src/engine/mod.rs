@@ -66,6 +66,8 @@ pub struct Engine {
     status: TransactionStatus,
     /// Something is outstanding after which `status` may be another.
     unsettled: bool,
+    /// The ledger's last entry when that was sent: the next ReadyForQuery behind it settles it.
+    unsettled_at: u64,
     stall: Stall,
     /// The batch holds something whose outcome decides how the next batch is sent.
     barrier: bool,
@@ -209,6 +211,7 @@ impl Engine {
             server: None,
             status: TransactionStatus::Idle,
             unsettled: false,
+            unsettled_at: 0,
             stall: Stall::None,
             barrier: false,
             copy_bound: false,
