@@ -4,6 +4,7 @@
 //! message fails, those that relied on it are skipped. A later batch is not skipped. So a message that relies on
 //! something which an unanswered message *of an earlier batch* may still take back waits for its answer.
 
+use crate::pg::TransactionStatus;
 use crate::plan::PlanId;
 use crate::query::{Effects, Kind, Statement};
 use crate::wire::frontend::{self, Bind, Close, Describe, Parse, Query, Target, tag};
@@ -28,7 +29,30 @@ impl Engine {
             }
             return true;
         }
-        server.ledger.has_undos() && self.relies_on_open_outcome(message)
+        (server.ledger.has_undos() && self.relies_on_open_outcome(message)) || self.may_be_refused_by_failure(message)
+    }
+
+    /// A statement that the server lacks, behind batches after which the transaction may have failed: whether it can be
+    /// prepared there, or must be stood in for, is not known before they are answered.
+    fn may_be_refused_by_failure(&self, message: &Message<'_>) -> bool {
+        let Some(server) = self.server.as_ref() else { return false };
+        let may_fail = self.unsettled || self.status != TransactionStatus::Idle;
+        if !may_fail || self.session.materialised || !server.ledger.has_earlier_batch() {
+            return false;
+        }
+        let name = match message.tag {
+            tag::BIND => Bind::decode(message.body).map(|bind| bind.statement),
+            tag::DESCRIBE => match Describe::decode(message.body) {
+                Ok(Describe { target: Target::Statement, name }) => Ok(name),
+                Ok(Describe { target: Target::Portal, .. }) | Err(_) => return false,
+            },
+            _ => return false,
+        };
+        match name {
+            Ok(b"") => self.session.statements.unnamed.as_ref().is_some_and(|unnamed| server.unnamed != Some(unnamed.id)),
+            Ok(name) => self.session.statements.get(name).is_some_and(|plan| server.plans.generation(plan.id()).is_none()),
+            Err(_) => false,
+        }
     }
 
     fn relies_on_open_outcome(&self, message: &Message<'_>) -> bool {

@@ -345,12 +345,20 @@ impl Engine {
             self.note_effects(class);
         }
         self.barrier |= class.kind == Kind::Discard || sees_names(class) || may_discard(class) || class.changes_strings();
-        self.unsettled |= may_change_status(class);
+        if may_change_status(class) {
+            self.unsettle();
+        }
         if matches!(class.kind, Kind::Ddl | Kind::Opaque | Kind::Do | Kind::Call) {
             self.shared.schema_changed();
         }
         self.local_settings |= class.sets_local;
         self.note_for_cache(class);
+    }
+
+    /// What is being sent may change the transaction status.
+    pub(super) fn unsettle(&mut self) {
+        self.unsettled = true;
+        self.unsettled_at = self.server.as_ref().map_or(0, |server| server.ledger.last_index());
     }
 
     fn note_effects(&mut self, class: &Statement) {

@@ -215,6 +215,11 @@ impl Ledger {
         self.queue.iter().take(end).filter_map(|owed| owed.undo.as_deref())
     }
 
+    /// Whether a batch before the one that is being sent is still unanswered.
+    pub(super) fn has_earlier_batch(&self) -> bool {
+        self.queue.iter().any(|owed| matches!(owed.ask, Ask::Sync | Ask::Query | Ask::FunctionCall))
+    }
+
     /// All that may have to be taken back, oldest first.
     pub(super) fn undos(&self) -> impl Iterator<Item = &Undo> + Clone {
         self.queue.iter().filter_map(|owed| owed.undo.as_deref())

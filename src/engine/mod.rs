@@ -69,6 +69,8 @@ pub struct Engine {
     doubt: Option<Doubt>,
     /// Something is outstanding after which `status` may be another.
     unsettled: bool,
+    /// The ledger's last entry when that was sent: the next ReadyForQuery behind it settles it.
+    unsettled_at: u64,
     stall: Stall,
     /// The batch holds something whose outcome decides how the next batch is sent.
     barrier: bool,
@@ -237,6 +239,7 @@ impl Engine {
             status: TransactionStatus::Idle,
             doubt: None,
             unsettled: false,
+            unsettled_at: 0,
             stall: Stall::None,
             barrier: false,
             copy_bound: false,

@@ -214,6 +214,8 @@ impl Engine {
     fn ended(&mut self, message: u8, body: &[u8], owed: &Owed) -> Result<Sink, Error> {
         if message == tag::READY_FOR_QUERY {
             self.ready(body)?;
+            // Of what has been sent behind this batch, nothing may change the status again.
+            self.unsettled &= self.server.as_ref().is_some_and(|server| !server.ledger.is_past(self.unsettled_at + 1));
             if owed.owner != Owner::Own {
                 self.tally.batches += 1;
             }

@@ -441,7 +441,7 @@ impl Engine {
     /// A statement that only the server knows: nothing is known of it.
     fn note_unknown(&mut self) {
         if self.session.materialised {
-            self.unsettled = true;
+            self.unsettle();
             self.note_unknown_for_cache();
             // It may be COMMIT, which commits before the Sync.
             self.raise_fences();
