@@ -70,6 +70,10 @@ impl Engine {
     /// can commit by itself.
     pub(super) fn note_for_cache(&mut self, class: &Arc<Statement>) {
         let (Some(cache), Some(reads)) = (self.shared.cache.as_ref(), self.reads.as_mut()) else { return };
+        if self.session.pins.has(Pin::SessionMode) && self.session.epoch == 0 && cache.calls_user_code(class) {
+            // It may have left settings behind, and in this mode the client may rely on them.
+            self.session.epoch = self.shared.next_epoch();
+        }
         let names = if self.session.pins.has(Pin::TempTable) {
             Names::AnyOrTemporary
         } else if self.session.epoch != 0 || self.local_settings {

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use crate::cache::{Database, NoCache, PlanMemo, ReadPlan, Rules, read_plan};
 use crate::invalidation::{Footprint, Names, Scope, footprint};
 use crate::plan::Plans;
-use crate::query::{Classifier, Effects, Snapshot, Statement};
+use crate::query::{Classifier, Effects, FunctionClass, Snapshot, Statement};
 
 /// One database, as seen by the engines of its clients.
 pub struct Shared {
@@ -158,6 +158,12 @@ impl CacheShared {
             let reading = read_plan(statement, &scope(Some(&snapshot), reader, Names::AtLogin), &rules)?;
             Ok(ReadPlan::new(&self.database, reading))
         })
+    }
+
+    /// Whether a function that it names is not Postgres's own.
+    pub(super) fn calls_user_code(&self, statement: &Statement) -> bool {
+        let is_user = |snapshot: Arc<Snapshot>| statement.functions.iter().any(|name| snapshot.function_class(name) >= FunctionClass::User);
+        !statement.functions.is_empty() && (self.snapshot)().is_none_or(is_user)
     }
 
     /// What the statement may write.
