@@ -121,7 +121,8 @@ impl App {
     async fn serve_admin(&mut self, config: &Config) -> Result<()> {
         let Some(address) = config.admin.address else { return Ok(()) };
         let token = config.admin.token.as_ref().map(|token| token.expose().as_str());
-        let failed = |error| Error::new(Kind::Config, format!("could not listen on [admin] address {address}")).with_source(error);
+        let failed =
+            |error| Error::new(Kind::Config, format!("could not listen on [admin] address {address}")).with_source(error);
         let admin = Admin::bind(address, token).await.map_err(failed)?;
         self.admin = admin.address().ok();
         info!(url = %format!("http://{}", self.admin.unwrap_or(address)), "stats");
@@ -204,7 +205,9 @@ fn described(change: &reload::Change) -> String {
 
 fn server_tls(listen: &Listen) -> Result<Option<Arc<tokio_rustls::rustls::ServerConfig>>> {
     match (&listen.tls_cert, &listen.tls_key) {
-        (Some(cert), Some(key)) if listen.tls != TlsMode::Disable => tls::server_config(cert, key, listen.tls_client_ca.as_deref()).map(Some),
+        (Some(cert), Some(key)) if listen.tls != TlsMode::Disable => {
+            tls::server_config(cert, key, listen.tls_client_ca.as_deref()).map(Some)
+        }
         _ => Ok(None),
     }
 }
@@ -232,7 +235,8 @@ struct Signals {
 
 impl Signals {
     fn new() -> Result<Self> {
-        let listen = |kind| signal(kind).map_err(|error| Error::new(Kind::Internal, "no signal handler could be set").with_source(error));
+        let listen =
+            |kind| signal(kind).map_err(|error| Error::new(Kind::Internal, "no signal handler could be set").with_source(error));
         Ok(Self {
             hangup: listen(SignalKind::hangup())?,
             terminate: listen(SignalKind::terminate())?,

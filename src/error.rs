@@ -185,14 +185,7 @@ pub struct Error {
 impl Error {
     /// `message` is sent to the client: say what happened, without secrets and without a cause's own words.
     pub fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            kind,
-            sqlstate: kind.sqlstate(),
-            level: kind.level(),
-            message: message.into(),
-            hint: None,
-            source: None,
-        }
+        Self { kind, sqlstate: kind.sqlstate(), level: kind.level(), message: message.into(), hint: None, source: None }
     }
 
     /// What to do about it; sent to the client as well.
@@ -296,8 +289,6 @@ impl fmt::Debug for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source
-            .as_deref()
-            .map(|source| source as &(dyn StdError + 'static))
+        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
     }
 }

@@ -63,10 +63,7 @@ struct Serve {
 
 impl From<Serve> for Source {
     fn from(serve: Serve) -> Self {
-        Self {
-            file: serve.config,
-            upstream: serve.upstream,
-        }
+        Self { file: serve.config, upstream: serve.upstream }
     }
 }
 
@@ -75,14 +72,8 @@ fn main() -> ExitCode {
     match arguments.command.unwrap_or(Command::Serve(arguments.serve)) {
         Command::Serve(sources) => serve(sources),
         Command::Demo { once } => demo(once),
-        Command::Check {
-            health: Some(address),
-            ..
-        } => health(address),
-        Command::Check {
-            serve,
-            health: None,
-        } => check(&Source::from(serve)),
+        Command::Check { health: Some(address), .. } => health(address),
+        Command::Check { serve, health: None } => check(&Source::from(serve)),
     }
 }
 
@@ -97,11 +88,7 @@ fn serve(sources: Serve) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("pgdial: {error}");
-            ExitCode::from(if error.kind() == Kind::Config {
-                MISUSED
-            } else {
-                FAILED
-            })
+            ExitCode::from(if error.kind() == Kind::Config { MISUSED } else { FAILED })
         }
     }
 }
@@ -126,9 +113,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
         .worker_threads(workers(available_parallelism().map_or(1, usize::from)))
         .enable_all()
         .build()
-        .map_err(|error| {
-            Error::new(Kind::Internal, "the runtime did not start").with_source(error)
-        })
+        .map_err(|error| Error::new(Kind::Internal, "the runtime did not start").with_source(error))
 }
 
 /// Half of the cores: Postgres, or the application, usually runs on the same machine and needs the others.
@@ -173,10 +158,7 @@ fn healthy(address: SocketAddr) -> std::io::Result<bool> {
     let patience = Duration::from_secs(3);
     let mut stream = TcpStream::connect_timeout(&address, patience)?;
     stream.set_read_timeout(Some(patience))?;
-    write!(
-        stream,
-        "GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    )?;
+    write!(stream, "GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
     let mut status = [0; 12];
     stream.read_exact(&mut status)?;
     Ok(status.starts_with(b"HTTP/1.1 200"))
@@ -197,13 +179,7 @@ mod tests {
         let bare = Arguments::parse_from(["pgdial", "--upstream", "postgres://a@b/c"]);
         assert!(bare.command.is_none() && bare.serve.upstream.is_some());
         let named = Arguments::parse_from(["pgdial", "serve", "-c", "x.toml"]);
-        assert!(matches!(
-            named.command,
-            Some(Command::Serve(Serve {
-                config: Some(_),
-                ..
-            }))
-        ));
+        assert!(matches!(named.command, Some(Command::Serve(Serve { config: Some(_), .. }))));
     }
 
     #[test]

@@ -21,23 +21,14 @@ impl Source {
         let text = self.file.as_deref().map(read).transpose()?;
         let file = name.as_deref().zip(text.as_deref());
         // A variable that is not UTF-8 cannot be one of ours.
-        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        };
+        let text =
+            |(name, value): (std::ffi::OsString, std::ffi::OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
         let env = std::env::vars_os().filter_map(text);
-        Config::load(
-            file.map(|(name, text)| File { name, text }),
-            self.upstream.as_deref(),
-            env,
-        )
+        Config::load(file.map(|(name, text)| File { name, text }), self.upstream.as_deref(), env)
     }
 }
 
 fn read(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|error| {
-        Error::new(
-            Kind::Config,
-            format!("{}: cannot be read: {error}", path.display()),
-        )
-    })
+    std::fs::read_to_string(path)
+        .map_err(|error| Error::new(Kind::Config, format!("{}: cannot be read: {error}", path.display())))
 }

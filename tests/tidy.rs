@@ -89,52 +89,34 @@ const IMPURE: &[&str] = &[
 const MAX_LINES: usize = 500;
 
 fn floor(module: &str) -> Option<u8> {
-    FLOORS
-        .iter()
-        .find(|(name, _)| *name == module)
-        .map(|(_, floor)| *floor)
+    FLOORS.iter().find(|(name, _)| *name == module).map(|(_, floor)| *floor)
 }
 
 #[test]
 fn a_module_imports_only_from_below() {
     let mut broken = Vec::new();
-    for path in files("src", ".rs")
-        .iter()
-        .filter(|path| *path != "src/lib.rs" && !is_test_file(path))
-    {
+    for path in files("src", ".rs").iter().filter(|path| *path != "src/lib.rs" && !is_test_file(path)) {
         let own = module(path);
         let Some(own_floor) = floor(own) else {
-            broken.push(format!(
-                "{path}: the module {own} has no floor in tests/tidy.rs"
-            ));
+            broken.push(format!("{path}: the module {own} has no floor in tests/tidy.rs"));
             continue;
         };
-        let text: String = code(&read(path))
-            .map(|(_, line)| format!("{line}\n"))
-            .collect();
+        let text: String = code(&read(path)).map(|(_, line)| format!("{line}\n")).collect();
         for (line, name) in imported(&text) {
             let Some(other) = floor(&name) else { continue };
             let edge = own_floor == 5 && other == 5 || EDGES.contains(&(own, name.as_str()));
             if name != own && other >= own_floor && !edge {
-                broken.push(format!(
-                    "{path}:{line}: {own} (floor {own_floor}) imports {name} (floor {other})"
-                ));
+                broken.push(format!("{path}:{line}: {own} (floor {own_floor}) imports {name} (floor {other})"));
             }
         }
     }
-    assert_none(
-        "a module imports only from lower floors, or along the edges in tests/tidy.rs",
-        &broken,
-    );
+    assert_none("a module imports only from lower floors, or along the edges in tests/tidy.rs", &broken);
 }
 
 #[test]
 fn no_io_and_no_clock_below_floor_three() {
     let mut broken = Vec::new();
-    for path in files("src", ".rs")
-        .iter()
-        .filter(|path| !is_test_file(path))
-    {
+    for path in files("src", ".rs").iter().filter(|path| !is_test_file(path)) {
         if floor(module(path)).is_none_or(|floor| floor > 2) {
             continue;
         }
@@ -143,26 +125,17 @@ fn no_io_and_no_clock_below_floor_three() {
             broken.extend(words.map(|word| format!("{path}:{line}: {word}")));
         }
     }
-    assert_none(
-        "floors 0 to 2 hold no IO, clock or randomness: take it as an argument",
-        &broken,
-    );
+    assert_none("floors 0 to 2 hold no IO, clock or randomness: take it as an argument", &broken);
 }
 
 #[test]
 fn every_file_begins_with_its_role_and_floor() {
     let mut broken = Vec::new();
-    for path in files("src", ".rs")
-        .iter()
-        .chain(&files("tests", ".rs"))
-        .chain(&files("benches", ".rs"))
-    {
+    for path in files("src", ".rs").iter().chain(&files("tests", ".rs")).chain(&files("benches", ".rs")) {
         let text = read(path);
         let first = text.lines().next().unwrap_or("");
         if !first.starts_with("//! ") {
-            broken.push(format!(
-                "{path}:1: begin with `//! `, the floor and the role"
-            ));
+            broken.push(format!("{path}:1: begin with `//! `, the floor and the role"));
         } else if let Some(floor) = floor(module(path)).filter(|_| path.starts_with("src/")) {
             let own = format!("//! Floor {floor}. ");
             if !first.starts_with(&own) {
@@ -175,50 +148,29 @@ fn every_file_begins_with_its_role_and_floor() {
 
 #[test]
 fn files_stay_short() {
-    let all = files("src", ".rs")
-        .into_iter()
-        .chain(files("tests", ".rs"))
-        .chain(files("benches", ".rs"));
+    let all = files("src", ".rs").into_iter().chain(files("tests", ".rs")).chain(files("benches", ".rs"));
     let lines = all.map(|path| (read(&path).lines().count(), path));
-    let broken: Vec<_> = lines
-        .filter(|(lines, _)| *lines > MAX_LINES)
-        .map(|(lines, path)| format!("{path}: {lines} lines"))
-        .collect();
-    assert_none(
-        "a file has at most 500 lines: cut it where its parts meet",
-        &broken,
-    );
+    let broken: Vec<_> =
+        lines.filter(|(lines, _)| *lines > MAX_LINES).map(|(lines, path)| format!("{path}: {lines} lines")).collect();
+    assert_none("a file has at most 500 lines: cut it where its parts meet", &broken);
 }
 
 #[test]
 fn the_sample_config_holds_every_key_with_its_default() {
     let (mut in_file, mut in_program) = (BTreeSet::new(), BTreeSet::new());
-    let parsed: Table = sample_file()
-        .parse()
-        .unwrap_or_else(|error| panic!("config/pgdial.toml: {error}"));
+    let parsed: Table = sample_file().parse().unwrap_or_else(|error| panic!("config/pgdial.toml: {error}"));
     flat("", &parsed, &mut in_file);
     flat("", &pgdial::config::schema(), &mut in_program);
-    let missing = in_program
-        .difference(&in_file)
-        .map(|line| format!("the program has, the file has not: {line}"));
-    let extra = in_file
-        .difference(&in_program)
-        .map(|line| format!("the file has, the program has not: {line}"));
-    assert_none(
-        "config/pgdial.toml holds every key, with the program's default",
-        &missing.chain(extra).collect::<Vec<_>>(),
-    );
+    let missing = in_program.difference(&in_file).map(|line| format!("the program has, the file has not: {line}"));
+    let extra = in_file.difference(&in_program).map(|line| format!("the file has, the program has not: {line}"));
+    assert_none("config/pgdial.toml holds every key, with the program's default", &missing.chain(extra).collect::<Vec<_>>());
 }
 
 #[test]
 fn every_config_key_says_why_it_is_there() {
     let sample = sample_file();
-    let bare = sample
-        .lines()
-        .filter(|line| line.contains(" = ") && !line.starts_with('#') && !line.contains(" # "));
-    let broken: Vec<_> = bare
-        .map(|line| format!("config/pgdial.toml: {line}"))
-        .collect();
+    let bare = sample.lines().filter(|line| line.contains(" = ") && !line.starts_with('#') && !line.contains(" # "));
+    let broken: Vec<_> = bare.map(|line| format!("config/pgdial.toml: {line}")).collect();
     assert_none("each key has its reason beside it", &broken);
 }
 
@@ -227,14 +179,8 @@ fn the_shipped_configs_load() {
     let mut broken = Vec::new();
     for path in files("config", ".toml") {
         let text = read(&path);
-        let file = pgdial::config::File {
-            name: &path,
-            text: &text,
-        };
-        let url = (
-            "DATABASE_URL".to_owned(),
-            "postgres://app:secret@db/app".to_owned(),
-        );
+        let file = pgdial::config::File { name: &path, text: &text };
+        let url = ("DATABASE_URL".to_owned(), "postgres://app:secret@db/app".to_owned());
         if let Err(error) = pgdial::config::Config::load(Some(file), None, [url]) {
             broken.push(error.to_string());
         }
@@ -247,13 +193,8 @@ fn every_reason_is_documented() {
     let mut broken = Vec::new();
     for (name, directory) in [("NoCache", "src/cache"), ("Pin", "src/session")] {
         let sources = files(directory, ".rs");
-        let found: BTreeSet<String> = sources
-            .iter()
-            .flat_map(|path| words(&read(path), name))
-            .collect();
-        let declared = sources
-            .iter()
-            .any(|path| read(path).contains(&format!("pub enum {name} ")));
+        let found: BTreeSet<String> = sources.iter().flat_map(|path| words(&read(path), name)).collect();
+        let declared = sources.iter().any(|path| read(path).contains(&format!("pub enum {name} ")));
         if found.is_empty() {
             if declared {
                 broken.push(format!("{directory}: {name} has no `fn as_str` with arms `=> \"word\"` that this test can read"));
@@ -262,12 +203,9 @@ fn every_reason_is_documented() {
         }
         let text = read("docs/CONSISTENCY.md");
         let rows = documented(&text, name);
-        let missing = found.difference(&rows).map(|word| {
-            format!("docs/CONSISTENCY.md: no row `{word}` under a heading with `{name}`")
-        });
-        let extra = rows
-            .difference(&found)
-            .map(|word| format!("docs/CONSISTENCY.md: `{word}` is no {name} of the program"));
+        let missing =
+            found.difference(&rows).map(|word| format!("docs/CONSISTENCY.md: no row `{word}` under a heading with `{name}`"));
+        let extra = rows.difference(&found).map(|word| format!("docs/CONSISTENCY.md: `{word}` is no {name} of the program"));
         broken.extend(missing.chain(extra));
     }
     assert_none("each reason has a row, each row a reason", &broken);
@@ -281,27 +219,17 @@ fn every_dependency_has_its_reason() {
     for (nth, line) in manifest.lines().enumerate() {
         if line.starts_with('[') {
             section = line;
-        } else if section.ends_with("dependencies]")
-            && line.contains(" = ")
-            && !line.starts_with('#')
-            && !line.contains(" # ")
-        {
+        } else if section.ends_with("dependencies]") && line.contains(" = ") && !line.starts_with('#') && !line.contains(" # ") {
             broken.push(format!("Cargo.toml:{}: {line}", nth + 1));
         }
     }
-    assert_none(
-        "each dependency has a comment that says what it is for",
-        &broken,
-    );
+    assert_none("each dependency has a comment that says what it is for", &broken);
 }
 
 #[test]
 fn visibility_and_imports_stay_plain() {
     let mut broken = Vec::new();
-    for path in files("src", ".rs")
-        .iter()
-        .filter(|path| !is_test_file(path))
-    {
+    for path in files("src", ".rs").iter().filter(|path| !is_test_file(path)) {
         for (line, text) in code(&read(path)) {
             for word in ["pub(in ", "use super::*", "static mut "] {
                 if text.contains(word) {
@@ -310,10 +238,7 @@ fn visibility_and_imports_stay_plain() {
             }
         }
     }
-    assert_none(
-        "no glob of the parent, no pub(in path), no global state",
-        &broken,
-    );
+    assert_none("no glob of the parent, no pub(in path), no global state", &broken);
 }
 
 #[test]
@@ -323,10 +248,7 @@ fn no_test_is_skipped() {
     let mut broken = Vec::new();
     for path in files("src", ".rs").iter().chain(&files("tests", ".rs")) {
         let text = read(path);
-        let lines = text
-            .lines()
-            .enumerate()
-            .filter(|(_, line)| line.contains(&mark));
+        let lines = text.lines().enumerate().filter(|(_, line)| line.contains(&mark));
         broken.extend(lines.map(|(nth, _)| format!("{path}:{}", nth + 1)));
     }
     assert_none("a test that is not run is no test", &broken);
@@ -334,34 +256,16 @@ fn no_test_is_skipped() {
 
 #[test]
 fn nothing_names_the_machine_it_was_written_on() {
-    let roots: Vec<String> = ["home", "Users", "root", "work"]
-        .iter()
-        .map(|name| format!("/{name}/"))
-        .collect();
-    let mut paths: Vec<String> = [
-        "Cargo.toml",
-        "Makefile",
-        "Dockerfile",
-        "docker-compose.yml",
-        "README.md",
-        "CHANGELOG.md",
-        ".ci/run",
-    ]
-    .iter()
-    .map(|path| (*path).to_owned())
-    .filter(|path| root().join(path).exists())
-    .collect();
-    for directory in [
-        "src", "tests", "benches", "config", "sql", "docs", "scripts",
-    ] {
-        for ending in [
-            ".rs", ".toml", ".md", ".sql", ".wire", ".sh", ".py", ".js", ".html",
-        ] {
-            paths.extend(
-                files(directory, ending)
-                    .into_iter()
-                    .filter(|path| !path.contains("/node_modules/")),
-            );
+    let roots: Vec<String> = ["home", "Users", "root", "work"].iter().map(|name| format!("/{name}/")).collect();
+    let mut paths: Vec<String> =
+        ["Cargo.toml", "Makefile", "Dockerfile", "docker-compose.yml", "README.md", "CHANGELOG.md", ".ci/run"]
+            .iter()
+            .map(|path| (*path).to_owned())
+            .filter(|path| root().join(path).exists())
+            .collect();
+    for directory in ["src", "tests", "benches", "config", "sql", "docs", "scripts"] {
+        for ending in [".rs", ".toml", ".md", ".sql", ".wire", ".sh", ".py", ".js", ".html"] {
+            paths.extend(files(directory, ending).into_iter().filter(|path| !path.contains("/node_modules/")));
         }
     }
     let mut broken = Vec::new();
@@ -369,15 +273,8 @@ fn nothing_names_the_machine_it_was_written_on() {
         let text = read(&path);
         for (nth, line) in text.lines().enumerate() {
             // A path begins after a blank, a quote or a bracket; `https://host/home/` is none.
-            let begins = |at: usize| {
-                line[..at]
-                    .chars()
-                    .next_back()
-                    .is_none_or(|c| " \"'`(=:".contains(c))
-            };
-            let named = roots
-                .iter()
-                .any(|root| line.match_indices(root.as_str()).any(|(at, _)| begins(at)));
+            let begins = |at: usize| line[..at].chars().next_back().is_none_or(|c| " \"'`(=:".contains(c));
+            let named = roots.iter().any(|root| line.match_indices(root.as_str()).any(|(at, _)| begins(at)));
             if named {
                 broken.push(format!("{path}:{}: {}", nth + 1, line.trim()));
             }
@@ -391,15 +288,7 @@ fn the_readme_names_the_two_commands() {
     let readme = read("README.md");
     let makefile = read("Makefile");
     for command in ["run", "test"] {
-        assert!(
-            readme.contains(&format!("make {command}")),
-            "README.md does not mention `make {command}`"
-        );
-        assert!(
-            makefile
-                .lines()
-                .any(|line| line.starts_with(&format!("{command}:"))),
-            "Makefile has no target {command}"
-        );
+        assert!(readme.contains(&format!("make {command}")), "README.md does not mention `make {command}`");
+        assert!(makefile.lines().any(|line| line.starts_with(&format!("{command}:"))), "Makefile has no target {command}");
     }
 }

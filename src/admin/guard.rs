@@ -18,36 +18,20 @@ pub(super) fn may_read(headers: &HeaderMap, peer: SocketAddr) -> Result<(), Refu
     if !is_loopback(peer) || headers.get(HOST).is_none() || has_own_host(headers) {
         return Ok(());
     }
-    Err((
-        StatusCode::MISDIRECTED_REQUEST,
-        "the Host header must be an address or localhost",
-    ))
+    Err((StatusCode::MISDIRECTED_REQUEST, "the Host header must be an address or localhost"))
 }
 
 /// Refuses a changing call unless it has the token, or there is none and the peer is on this machine.
-pub(super) fn may_change(
-    headers: &HeaderMap,
-    peer: SocketAddr,
-    token: Option<&str>,
-) -> Result<(), Refusal> {
+pub(super) fn may_change(headers: &HeaderMap, peer: SocketAddr, token: Option<&str>) -> Result<(), Refusal> {
     match token {
         Some(token) if !has_token(headers, token) => {
-            return Err((
-                StatusCode::UNAUTHORIZED,
-                "needs Authorization: Bearer with the token of [admin]",
-            ));
+            return Err((StatusCode::UNAUTHORIZED, "needs Authorization: Bearer with the token of [admin]"));
         }
         None if !is_loopback(peer) => {
-            return Err((
-                StatusCode::FORBIDDEN,
-                "without [admin] token only this machine may change anything",
-            ));
+            return Err((StatusCode::FORBIDDEN, "without [admin] token only this machine may change anything"));
         }
         None if !has_own_host(headers) => {
-            return Err((
-                StatusCode::MISDIRECTED_REQUEST,
-                "the Host header must be an address or localhost",
-            ));
+            return Err((StatusCode::MISDIRECTED_REQUEST, "the Host header must be an address or localhost"));
         }
         Some(_) | None => {}
     }
@@ -55,10 +39,7 @@ pub(super) fn may_change(
         return Err((StatusCode::FORBIDDEN, "not from a web page"));
     }
     if !is_json(headers) {
-        return Err((
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "needs Content-Type: application/json",
-        ));
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "needs Content-Type: application/json"));
     }
     Ok(())
 }
@@ -85,20 +66,14 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 fn has_token(headers: &HeaderMap, token: &str) -> bool {
     let given = text(headers, &AUTHORIZATION).and_then(|value| value.split_once(' '));
-    given.is_some_and(|(scheme, given)| {
-        scheme.eq_ignore_ascii_case("bearer") && is_equal(given.trim(), token)
-    })
+    given.is_some_and(|(scheme, given)| scheme.eq_ignore_ascii_case("bearer") && is_equal(given.trim(), token))
 }
 
 /// Compares digests, so that the time taken tells neither the length nor the first byte that differs.
 fn is_equal(a: &str, b: &str) -> bool {
     let digest = |text: &str| ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
     let (a, b) = (digest(a), digest(b));
-    a.as_ref()
-        .iter()
-        .zip(b.as_ref())
-        .fold(0, |difference, (a, b)| difference | (a ^ b))
-        == 0
+    a.as_ref().iter().zip(b.as_ref()).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {

@@ -31,11 +31,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// After a failed accept (out of file descriptors, usually): trying again at once would only burn a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-pub(super) async fn serve(
-    listener: TcpListener,
-    context: Arc<Context>,
-    mut stop: watch::Receiver<bool>,
-) {
+pub(super) async fn serve(listener: TcpListener, context: Arc<Context>, mut stop: watch::Receiver<bool>) {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -73,12 +69,7 @@ async fn accept(
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    context: Arc<Context>,
-    mut stop: watch::Receiver<bool>,
-) {
+async fn connection(stream: TcpStream, peer: SocketAddr, context: Arc<Context>, mut stop: watch::Receiver<bool>) {
     let service = service_fn(move |request| {
         let context = Arc::clone(&context);
         async move { Ok::<_, Infallible>(routes::answer(request, peer, &context).await) }

@@ -70,10 +70,7 @@ impl Admin {
     pub async fn bind(address: SocketAddr, token: Option<&str>) -> io::Result<Self> {
         // An empty token is nobody's secret.
         let token = token.filter(|token| !token.is_empty()).map(str::to_owned);
-        Ok(Self {
-            listener: TcpListener::bind(address).await?,
-            token,
-        })
+        Ok(Self { listener: TcpListener::bind(address).await?, token })
     }
 
     /// Where it listens; tells the port when 0 was asked for.
@@ -86,10 +83,7 @@ impl Admin {
 
     /// Serves until `stop` becomes true or its sender is gone, then lets answers in progress end for a moment.
     pub async fn run(self, source: Arc<dyn Source>, stop: watch::Receiver<bool>) {
-        let context = Arc::new(routes::Context {
-            source,
-            token: self.token,
-        });
+        let context = Arc::new(routes::Context { source, token: self.token });
         http::serve(self.listener, context, stop).await;
     }
 }

@@ -24,9 +24,7 @@ fn render_family(out: &mut String, family: &Family, stats: &Stats) -> std::fmt::
     writeln!(out, "# TYPE pgdial_{name} {}", family.kind.as_str())?;
     match family.value {
         Value::One(value) => writeln!(out, "pgdial_{name} {}", value(stats)),
-        Value::Many(samples) => samples(stats)
-            .iter()
-            .try_for_each(|sample| render_sample(out, name, sample)),
+        Value::Many(samples) => samples(stats).iter().try_for_each(|sample| render_sample(out, name, sample)),
         Value::Latency(latency) => render_latency(out, name, latency(stats)),
     }
 }
@@ -34,23 +32,14 @@ fn render_family(out: &mut String, family: &Family, stats: &Stats) -> std::fmt::
 fn render_sample(out: &mut String, name: &str, sample: &Sample<'_>) -> std::fmt::Result {
     write!(out, "pgdial_{name}")?;
     for (i, (label, value)) in sample.labels.iter().enumerate() {
-        write!(
-            out,
-            "{}{label}=\"{}\"",
-            if i == 0 { '{' } else { ',' },
-            escape(value)
-        )?;
+        write!(out, "{}{label}=\"{}\"", if i == 0 { '{' } else { ',' }, escape(value))?;
     }
     writeln!(out, "}} {}", sample.value)
 }
 
 fn render_latency(out: &mut String, name: &str, latency: &LatencyStats) -> std::fmt::Result {
     for (edge_us, below) in latency.snapshot.cumulative(OCTAVES.0, OCTAVES.1) {
-        writeln!(
-            out,
-            "pgdial_{name}_bucket{{le=\"{}\"}} {below}",
-            seconds(edge_us)
-        )?;
+        writeln!(out, "pgdial_{name}_bucket{{le=\"{}\"}} {below}", seconds(edge_us))?;
     }
     writeln!(out, "pgdial_{name}_bucket{{le=\"+Inf\"}} {}", latency.count)?;
     writeln!(out, "pgdial_{name}_sum {}", seconds(latency.sum_us))?;
@@ -65,10 +54,7 @@ fn seconds(us: u64) -> String {
 
 /// Database and user names are the clients' choice.
 fn escape(value: &str) -> String {
-    value
-        .replace('\\', r"\\")
-        .replace('"', "\\\"")
-        .replace('\n', r"\n")
+    value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
 }
 
 #[cfg(test)]

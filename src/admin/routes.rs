@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
-    REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Deserialize;
@@ -72,19 +72,11 @@ impl Route {
     }
 
     fn takes(self, method: &Method) -> bool {
-        if self.changes() {
-            method == Method::POST
-        } else {
-            method == Method::GET || method == Method::HEAD
-        }
+        if self.changes() { method == Method::POST } else { method == Method::GET || method == Method::HEAD }
     }
 }
 
-pub(super) async fn answer(
-    request: Request<Incoming>,
-    peer: SocketAddr,
-    context: &Context,
-) -> Answer {
+pub(super) async fn answer(request: Request<Incoming>, peer: SocketAddr, context: &Context) -> Answer {
     let Some(route) = Route::find(request.uri().path()) else {
         return fault(StatusCode::NOT_FOUND, "no such path");
     };
@@ -95,19 +87,13 @@ pub(super) async fn answer(
     if let Err((status, why)) = guard(route, &request, peer, context) {
         let answer = fault(status, why);
         return match status {
-            StatusCode::UNAUTHORIZED => {
-                with(answer, WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
-            }
+            StatusCode::UNAUTHORIZED => with(answer, WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
             _ => answer,
         };
     }
     let source = Arc::clone(&context.source);
     match route {
-        Route::Dashboard => with(
-            reply(StatusCode::OK, HTML, include_str!("dashboard.html")),
-            CONTENT_SECURITY_POLICY,
-            POLICY,
-        ),
+        Route::Dashboard => with(reply(StatusCode::OK, HTML, include_str!("dashboard.html")), CONTENT_SECURITY_POLICY, POLICY),
         Route::Stats => blocking(move || stats(&*source)).await,
         Route::Metrics => blocking(move || metrics(&*source)).await,
         Route::Health => reply(StatusCode::OK, TEXT, "ok\n"),
@@ -120,21 +106,12 @@ pub(super) async fn answer(
     }
 }
 
-fn guard(
-    route: Route,
-    request: &Request<Incoming>,
-    peer: SocketAddr,
-    context: &Context,
-) -> Result<(), guard::Refusal> {
+fn guard(route: Route, request: &Request<Incoming>, peer: SocketAddr, context: &Context) -> Result<(), guard::Refusal> {
     match route {
         // Probes come under any name and learn nothing.
         Route::Health | Route::Ready => Ok(()),
-        Route::Dashboard | Route::Stats | Route::Metrics => {
-            guard::may_read(request.headers(), peer)
-        }
-        Route::Purge | Route::Reload => {
-            guard::may_change(request.headers(), peer, context.token.as_deref())
-        }
+        Route::Dashboard | Route::Stats | Route::Metrics => guard::may_read(request.headers(), peer),
+        Route::Purge | Route::Reload => guard::may_change(request.headers(), peer, context.token.as_deref()),
     }
 }
 
@@ -154,11 +131,7 @@ fn stats(source: &dyn Source) -> Answer {
 }
 
 fn metrics(source: &dyn Source) -> Answer {
-    reply(
-        StatusCode::OK,
-        prometheus::CONTENT_TYPE,
-        prometheus::render(&source.stats()),
-    )
+    reply(StatusCode::OK, prometheus::CONTENT_TYPE, prometheus::render(&source.stats()))
 }
 
 fn ready(source: &dyn Source) -> Answer {
@@ -195,30 +168,20 @@ async fn purge_body(body: Incoming) -> Result<Purge, (StatusCode, String)> {
     let collected = timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await;
     let body = match collected {
         Err(_) => {
-            return Err((
-                StatusCode::REQUEST_TIMEOUT,
-                "the body did not come in time".to_owned(),
-            ));
+            return Err((StatusCode::REQUEST_TIMEOUT, "the body did not come in time".to_owned()));
         }
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            return Err((
-                StatusCode::PAYLOAD_TOO_LARGE,
-                format!("at most {MAX_BODY} bytes"),
-            ));
+            return Err((StatusCode::PAYLOAD_TOO_LARGE, format!("at most {MAX_BODY} bytes")));
         }
         Ok(Err(error)) => return Err((StatusCode::BAD_REQUEST, error.to_string())),
         Ok(Ok(collected)) => collected.to_bytes(),
     };
-    let body: PurgeBody = serde_json::from_slice(&body)
-        .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+    let body: PurgeBody = serde_json::from_slice(&body).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
     match (body.table, body.tag, body.all) {
         (Some(table), None, None) if !table.is_empty() => Ok(Purge::Table(table)),
         (None, Some(tag), None) if !tag.is_empty() => Ok(Purge::Tag(tag)),
         (None, None, Some(true)) => Ok(Purge::All),
-        _ => Err((
-            StatusCode::BAD_REQUEST,
-            r#"one of {"table":…}, {"tag":…}, {"all":true}"#.to_owned(),
-        )),
+        _ => Err((StatusCode::BAD_REQUEST, r#"one of {"table":…}, {"tag":…}, {"all":true}"#.to_owned())),
     }
 }
 

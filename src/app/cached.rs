@@ -141,7 +141,9 @@ fn listen(database: &Database, control: &Control, settings: &config::Invalidatio
     let reload = move || asked.reload();
     let (server, database) = (control.server.clone(), database.clone());
     match &control.tls {
-        Some(tls) => tokio::spawn(Notify::new(server, MakeRustls::new(Arc::clone(tls)), settings, database, catalog, reload).run()),
+        Some(tls) => {
+            tokio::spawn(Notify::new(server, MakeRustls::new(Arc::clone(tls)), settings, database, catalog, reload).run())
+        }
         None => tokio::spawn(Notify::new(server, tokio_postgres::NoTls, settings, database, catalog, reload).run()),
     }
 }

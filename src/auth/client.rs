@@ -3,9 +3,7 @@
 //! The slow part stands outside the machine: [`ClientScram::challenge`] says salt and rounds, the caller derives the keys where
 //! that disturbs nobody (or has them already), [`ClientScram::proof`] goes on.
 
-use super::scram::{
-    ClientKeys, MAX_ITERATIONS, attributes, decimal, expect, is_nonce, sha256, sign, xor,
-};
+use super::scram::{ClientKeys, MAX_ITERATIONS, attributes, decimal, expect, is_nonce, sha256, sign, xor};
 use super::{Refusal, same_secret};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -60,19 +58,13 @@ impl ClientScram {
         }
         let mut items = attributes(server_first);
         let nonce = expect(&mut items, b'r').ok_or(Refusal::Malformed("nonce expected"))?;
-        let fresh = nonce
-            .strip_prefix(self.nonce.as_bytes())
-            .ok_or(Refusal::WrongNonce)?;
+        let fresh = nonce.strip_prefix(self.nonce.as_bytes()).ok_or(Refusal::WrongNonce)?;
         if !is_nonce(fresh) {
             return Err(Refusal::WrongNonce);
         }
         let salt = expect(&mut items, b's').and_then(|salt| STANDARD.decode(salt).ok());
-        let salt = salt
-            .filter(|salt| !salt.is_empty())
-            .ok_or(Refusal::Malformed("salt expected"))?;
-        let iterations = expect(&mut items, b'i')
-            .and_then(decimal)
-            .ok_or(Refusal::Malformed("iteration count expected"))?;
+        let salt = salt.filter(|salt| !salt.is_empty()).ok_or(Refusal::Malformed("salt expected"))?;
+        let iterations = expect(&mut items, b'i').and_then(decimal).ok_or(Refusal::Malformed("iteration count expected"))?;
         if iterations.get() > MAX_ITERATIONS {
             return Err(Refusal::TooManyIterations);
         }
@@ -85,22 +77,11 @@ impl ClientScram {
     pub fn proof(&mut self, keys: &ClientKeys) -> Vec<u8> {
         let mut message = format!("c={},r=", STANDARD.encode(GS2_HEADER)).into_bytes();
         message.extend_from_slice(&self.confirmed_nonce);
-        let auth_message = [
-            self.bare.as_bytes(),
-            b",",
-            &self.server_first,
-            b",",
-            &message,
-        ]
-        .concat();
+        let auth_message = [self.bare.as_bytes(), b",", &self.server_first, b",", &message].concat();
         let signature = sign(&sha256(&keys.client_key), &[&auth_message]);
         self.server_signature = Some(sign(&keys.server_key, &[&auth_message]));
         message.extend_from_slice(b",p=");
-        message.extend_from_slice(
-            STANDARD
-                .encode(xor(&keys.client_key, &signature))
-                .as_bytes(),
-        );
+        message.extend_from_slice(STANDARD.encode(xor(&keys.client_key, &signature)).as_bytes());
         message
     }
 
@@ -109,18 +90,10 @@ impl ClientScram {
         if server_final.starts_with(b"e=") {
             return Err(Refusal::WrongPassword);
         }
-        let expected = self
-            .server_signature
-            .ok_or(Refusal::Malformed("unexpected server-final-message"))?;
-        let given = server_final
-            .strip_prefix(b"v=")
-            .and_then(|text| text.split(|byte| *byte == b',').next());
+        let expected = self.server_signature.ok_or(Refusal::Malformed("unexpected server-final-message"))?;
+        let given = server_final.strip_prefix(b"v=").and_then(|text| text.split(|byte| *byte == b',').next());
         let given = given.and_then(|text| STANDARD.decode(text).ok());
         let given = given.ok_or(Refusal::Malformed("server signature expected"))?;
-        if same_secret(&given, &expected) {
-            Ok(())
-        } else {
-            Err(Refusal::WrongServer)
-        }
+        if same_secret(&given, &expected) { Ok(()) } else { Err(Refusal::WrongServer) }
     }
 }

@@ -9,10 +9,7 @@ pub fn md5_password(user: &str, password: &[u8]) -> String {
 
 /// The answer to AuthenticationMD5Password, from what [`md5_password`] gives.
 pub fn md5_response(stored: &str, salt: [u8; 4]) -> String {
-    tagged(&[
-        stored.strip_prefix("md5").unwrap_or(stored).as_bytes(),
-        &salt,
-    ])
+    tagged(&[stored.strip_prefix("md5").unwrap_or(stored).as_bytes(), &salt])
 }
 
 fn tagged(parts: &[&[u8]]) -> String {
@@ -20,13 +17,11 @@ fn tagged(parts: &[&[u8]]) -> String {
     for part in parts {
         hash.update(part);
     }
-    hash.finalize()
-        .iter()
-        .fold(String::from("md5"), |mut text, byte| {
-            text.push(hex_digit(byte >> 4));
-            text.push(hex_digit(byte & 15));
-            text
-        })
+    hash.finalize().iter().fold(String::from("md5"), |mut text, byte| {
+        text.push(hex_digit(byte >> 4));
+        text.push(hex_digit(byte & 15));
+        text
+    })
 }
 
 fn hex_digit(value: u8) -> char {

@@ -82,10 +82,7 @@ impl From<Refusal> for Error {
         let kind = match refusal {
             Refusal::WrongPassword | Refusal::WrongServer => Kind::Auth,
             Refusal::Unsupported(_) => Kind::Unsupported,
-            Refusal::Malformed(_)
-            | Refusal::WrongNonce
-            | Refusal::ChannelBinding
-            | Refusal::TooManyIterations => Kind::Protocol,
+            Refusal::Malformed(_) | Refusal::WrongNonce | Refusal::ChannelBinding | Refusal::TooManyIterations => Kind::Protocol,
         };
         Self::new(kind, refusal.to_string()).fatal()
     }
@@ -93,9 +90,6 @@ impl From<Refusal> for Error {
 
 /// Takes as long for the first different byte as for the last. Lengths are no secret.
 pub(crate) fn same_secret(a: &[u8], b: &[u8]) -> bool {
-    let difference = a
-        .iter()
-        .zip(b)
-        .fold(0u8, |sum, (a, b)| std::hint::black_box(sum | (a ^ b)));
+    let difference = a.iter().zip(b).fold(0u8, |sum, (a, b)| std::hint::black_box(sum | (a ^ b)));
     a.len() == b.len() && difference == 0
 }

@@ -31,25 +31,13 @@ impl ClientKeys {
     pub fn derive(password: &[u8], salt: &[u8], iterations: NonZeroU32) -> Self {
         let mut salted = Hash::default();
         let password = saslprep::prepare(password);
-        pbkdf2::derive(
-            pbkdf2::PBKDF2_HMAC_SHA256,
-            iterations,
-            salt,
-            password,
-            &mut salted,
-        );
-        Self {
-            client_key: sign(&salted, &[b"Client Key"]),
-            server_key: sign(&salted, &[b"Server Key"]),
-        }
+        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, salt, password, &mut salted);
+        Self { client_key: sign(&salted, &[b"Client Key"]), server_key: sign(&salted, &[b"Server Key"]) }
     }
 
     /// From keys kept elsewhere: the client key that a login proved, and the verifier's server key.
     pub fn new(client_key: [u8; 32], server_key: [u8; 32]) -> Self {
-        Self {
-            client_key,
-            server_key,
-        }
+        Self { client_key, server_key }
     }
 }
 
@@ -72,12 +60,7 @@ impl ScramVerifier {
     /// PBKDF2: milliseconds of CPU. Not for a thread that serves others.
     pub fn derive(password: &[u8], salt: &[u8], iterations: NonZeroU32) -> Self {
         let keys = ClientKeys::derive(password, salt, iterations);
-        Self {
-            iterations,
-            salt: salt.into(),
-            stored_key: sha256(&keys.client_key),
-            server_key: keys.server_key,
-        }
+        Self { iterations, salt: salt.into(), stored_key: sha256(&keys.client_key), server_key: keys.server_key }
     }
 
     /// The text form of `pg_authid`; None if it is anything else.
@@ -115,16 +98,8 @@ impl ScramVerifier {
 impl fmt::Display for ScramVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = |bytes: &[u8]| STANDARD.encode(bytes);
-        let (salt, stored, server) = (
-            text(&self.salt),
-            text(&self.stored_key),
-            text(&self.server_key),
-        );
-        write!(
-            f,
-            "SCRAM-SHA-256${}:{salt}${stored}:{server}",
-            self.iterations
-        )
+        let (salt, stored, server) = (text(&self.salt), text(&self.stored_key), text(&self.server_key));
+        write!(f, "SCRAM-SHA-256${}:{salt}${stored}:{server}", self.iterations)
     }
 }
 
@@ -136,10 +111,7 @@ impl fmt::Debug for ScramVerifier {
 
 /// 16 bytes as Postgres has them, the same for a name as long as the secret lives.
 pub(super) fn stable_salt(secret: &[u8; 32], user: &str) -> Box<[u8]> {
-    sign(secret, &[b"salt", user.as_bytes()])
-        .into_iter()
-        .take(16)
-        .collect()
+    sign(secret, &[b"salt", user.as_bytes()]).into_iter().take(16).collect()
 }
 
 pub(super) fn sign(key: &[u8], parts: &[&[u8]]) -> Hash {
@@ -177,18 +149,13 @@ pub(super) fn hash_from_base64(text: &[u8]) -> Option<Hash> {
 
 /// Digits only, no sign, no zero.
 pub(super) fn decimal(text: &[u8]) -> Option<NonZeroU32> {
-    let text = std::str::from_utf8(text)
-        .ok()
-        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    let text = std::str::from_utf8(text).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
     text.parse().ok()
 }
 
 /// Printable ASCII without the comma, which ends an attribute.
 pub(super) fn is_nonce(nonce: &[u8]) -> bool {
-    !nonce.is_empty()
-        && nonce
-            .iter()
-            .all(|byte| matches!(byte, 0x21..=0x2b | 0x2d..=0x7e))
+    !nonce.is_empty() && nonce.iter().all(|byte| matches!(byte, 0x21..=0x2b | 0x2d..=0x7e))
 }
 
 /// The attributes `x=value` of a message, in order. An item of another form is None.
@@ -200,12 +167,6 @@ pub(super) fn attributes(message: &[u8]) -> impl Iterator<Item = Option<(u8, &[u
 }
 
 /// The next attribute, which has to be `name`.
-pub(super) fn expect<'a>(
-    attributes: &mut impl Iterator<Item = Option<(u8, &'a [u8])>>,
-    name: u8,
-) -> Option<&'a [u8]> {
-    attributes
-        .next()?
-        .filter(|(found, _)| *found == name)
-        .map(|(_, value)| value)
+pub(super) fn expect<'a>(attributes: &mut impl Iterator<Item = Option<(u8, &'a [u8])>>, name: u8) -> Option<&'a [u8]> {
+    attributes.next()?.filter(|(found, _)| *found == name).map(|(_, value)| value)
 }

@@ -5,9 +5,7 @@
 //! ```
 //! Any message that is not exactly what its state expects ends the exchange.
 
-use super::scram::{
-    Hash, ScramVerifier, attributes, expect, hash_from_base64, is_nonce, sha256, sign, xor,
-};
+use super::scram::{Hash, ScramVerifier, attributes, expect, hash_from_base64, is_nonce, sha256, sign, xor};
 use super::{Refusal, same_secret};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -42,11 +40,7 @@ pub struct ServerScram {
 #[derive(Debug)]
 enum State {
     ClientFirst,
-    ClientFinal {
-        gs2_header: Vec<u8>,
-        first_messages: Vec<u8>,
-        nonce: Vec<u8>,
-    },
+    ClientFinal { gs2_header: Vec<u8>, first_messages: Vec<u8>, nonce: Vec<u8> },
     Over,
 }
 
@@ -54,12 +48,7 @@ impl ServerScram {
     /// `known` is false for a mock verifier: the exchange then runs to its end and fails there.
     /// `nonce` is printable ASCII without a comma, fresh for each exchange.
     pub fn new(verifier: Arc<ScramVerifier>, known: bool, nonce: &str) -> Self {
-        Self {
-            verifier,
-            known,
-            nonce: nonce.into(),
-            state: State::ClientFirst,
-        }
+        Self { verifier, known, nonce: nonce.into(), state: State::ClientFirst }
     }
 
     /// Takes the client's next message.
@@ -69,11 +58,7 @@ impl ServerScram {
         }
         match std::mem::replace(&mut self.state, State::Over) {
             State::ClientFirst => self.first(message),
-            State::ClientFinal {
-                gs2_header,
-                first_messages,
-                nonce,
-            } => self.last(message, &gs2_header, first_messages, &nonce),
+            State::ClientFinal { gs2_header, first_messages, nonce } => self.last(message, &gs2_header, first_messages, &nonce),
             State::Over => Err(Refusal::Malformed("the exchange is over")),
         }
     }
@@ -84,30 +69,16 @@ impl ServerScram {
         let nonce = [client_nonce, self.nonce.as_bytes()].concat();
         let mut reply = b"r=".to_vec();
         reply.extend_from_slice(&nonce);
-        let (salt, iterations) = (
-            STANDARD.encode(&self.verifier.salt),
-            self.verifier.iterations,
-        );
+        let (salt, iterations) = (STANDARD.encode(&self.verifier.salt), self.verifier.iterations);
         reply.extend_from_slice(format!(",s={salt},i={iterations}").as_bytes());
-        self.state = State::ClientFinal {
-            gs2_header: gs2_header.to_vec(),
-            first_messages: [bare, b",", &reply].concat(),
-            nonce,
-        };
+        self.state = State::ClientFinal { gs2_header: gs2_header.to_vec(), first_messages: [bare, b",", &reply].concat(), nonce };
         Ok(Step::Continue(reply))
     }
 
-    fn last(
-        &self,
-        message: &[u8],
-        gs2_header: &[u8],
-        first: Vec<u8>,
-        nonce: &[u8],
-    ) -> Result<Step, Refusal> {
+    fn last(&self, message: &[u8], gs2_header: &[u8], first: Vec<u8>, nonce: &[u8]) -> Result<Step, Refusal> {
         let (without_proof, proof) = split_proof(message)?;
         let mut items = attributes(without_proof);
-        let binding =
-            expect(&mut items, b'c').ok_or(Refusal::Malformed("channel binding expected"))?;
+        let binding = expect(&mut items, b'c').ok_or(Refusal::Malformed("channel binding expected"))?;
         // Compared with what this client did send: `n,,` and `y,,` are both right without a binding, but not one for the other.
         if binding != STANDARD.encode(gs2_header).as_bytes() {
             return Err(Refusal::ChannelBinding);
@@ -131,23 +102,16 @@ impl ServerScram {
             return Err(Refusal::WrongPassword);
         }
         let message = format!("v={}", STANDARD.encode(signature)).into_bytes();
-        Ok(Step::Done {
-            message,
-            client_key,
-        })
+        Ok(Step::Done { message, client_key })
     }
 }
 
 /// `n,,` or `y,,` and the rest. `y` says "I could bind, you did not offer it", which is true.
 fn split_gs2(message: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
-    let (header, bare) = message
-        .split_at_checked(3)
-        .ok_or(Refusal::Malformed("too short"))?;
+    let (header, bare) = message.split_at_checked(3).ok_or(Refusal::Malformed("too short"))?;
     match header {
         b"n,," | b"y,," => Ok((header, bare)),
-        [b'n' | b'y', b',', b'a'] => Err(Refusal::Unsupported(
-            "client uses authorization identity, but it is not supported",
-        )),
+        [b'n' | b'y', b',', b'a'] => Err(Refusal::Unsupported("client uses authorization identity, but it is not supported")),
         [b'p', ..] => Err(Refusal::Malformed("channel binding was not offered")),
         _ => Err(Refusal::Malformed("unexpected channel-binding flag")),
     }
@@ -156,9 +120,7 @@ fn split_gs2(message: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
 /// The user name in here is ignored, as Postgres does: the startup packet's counts.
 fn client_nonce(bare: &[u8]) -> Result<&[u8], Refusal> {
     if bare.starts_with(b"m=") {
-        return Err(Refusal::Unsupported(
-            "client requires an unsupported SCRAM extension",
-        ));
+        return Err(Refusal::Unsupported("client requires an unsupported SCRAM extension"));
     }
     let mut items = attributes(bare);
     expect(&mut items, b'n').ok_or(Refusal::Malformed("user name expected"))?;
@@ -173,14 +135,8 @@ fn client_nonce(bare: &[u8]) -> Result<&[u8], Refusal> {
 /// The proof is the last attribute; what stands before it is part of what it proves.
 fn split_proof(message: &[u8]) -> Result<(&[u8], Hash), Refusal> {
     let malformed = Refusal::Malformed("proof expected");
-    let at = message
-        .iter()
-        .rposition(|byte| *byte == b',')
-        .ok_or(malformed)?;
+    let at = message.iter().rposition(|byte| *byte == b',').ok_or(malformed)?;
     let (without_proof, proof) = message.split_at_checked(at).ok_or(malformed)?;
-    let proof = proof
-        .strip_prefix(b",p=")
-        .and_then(hash_from_base64)
-        .ok_or(malformed)?;
+    let proof = proof.strip_prefix(b",p=").and_then(hash_from_base64).ok_or(malformed)?;
     Ok((without_proof, proof))
 }

@@ -21,20 +21,14 @@ impl StoredPassword {
         if let Some(verifier) = ScramVerifier::parse(text) {
             return Self::Scram(Arc::new(verifier));
         }
-        if is_md5(text) {
-            Self::Md5(text.into())
-        } else {
-            Self::Plain(text.into())
-        }
+        if is_md5(text) { Self::Md5(text.into()) } else { Self::Plain(text.into()) }
     }
 
     /// Is this the password? PBKDF2 for the SCRAM form: not for a thread that serves others.
     pub fn matches_cleartext(&self, user: &str, given: &[u8]) -> bool {
         match self {
             Self::Plain(password) => same_secret(password.as_bytes(), given),
-            Self::Md5(stored) => {
-                same_secret(stored.as_bytes(), md5_password(user, given).as_bytes())
-            }
+            Self::Md5(stored) => same_secret(stored.as_bytes(), md5_password(user, given).as_bytes()),
             Self::Scram(verifier) => verifier.matches(given),
         }
     }
@@ -63,8 +57,5 @@ impl fmt::Debug for StoredPassword {
 /// Upper case hex is not what Postgres writes, and it takes such text for a plain password.
 fn is_md5(text: &str) -> bool {
     let digits = text.strip_prefix("md5").unwrap_or_default().as_bytes();
-    digits.len() == 32
-        && digits
-            .iter()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    digits.len() == 32 && digits.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

@@ -44,50 +44,31 @@ impl Pending {
 impl Verifiers {
     /// `secret` is random and lives as long as the process. Salts come from it, for real and for unknown names alike.
     pub fn new(secret: [u8; 32]) -> Self {
-        Self {
-            secret,
-            derived: Mutex::default(),
-        }
+        Self { secret, derived: Mutex::default() }
     }
 
     /// `stored` is None for an unknown name. An md5 secret cannot serve SCRAM, which must look like a wrong password.
     pub fn find(&self, user: &str, stored: Option<&StoredPassword>) -> Found {
         match stored {
-            Some(StoredPassword::Scram(verifier)) => Found::Ready {
-                verifier: Arc::clone(verifier),
-                known: true,
-            },
-            Some(StoredPassword::Plain(password)) if !password.is_empty() => {
-                self.of_plain(user, password)
+            Some(StoredPassword::Scram(verifier)) => Found::Ready { verifier: Arc::clone(verifier), known: true },
+            Some(StoredPassword::Plain(password)) if !password.is_empty() => self.of_plain(user, password),
+            Some(StoredPassword::Plain(_) | StoredPassword::Md5(_)) | None => {
+                Found::Ready { verifier: Arc::new(ScramVerifier::mock(&self.secret, user)), known: false }
             }
-            Some(StoredPassword::Plain(_) | StoredPassword::Md5(_)) | None => Found::Ready {
-                verifier: Arc::new(ScramVerifier::mock(&self.secret, user)),
-                known: false,
-            },
         }
     }
 
     /// A changed password (reload) replaces the entry.
     fn of_plain(&self, user: &str, password: &str) -> Found {
         let mut derived = self.derived.lock();
-        if let Some(pending) = derived
-            .get(user)
-            .filter(|pending| *pending.password == *password)
-        {
+        if let Some(pending) = derived.get(user).filter(|pending| *pending.password == *password) {
             return match pending.cell.get() {
-                Some(verifier) => Found::Ready {
-                    verifier: Arc::clone(verifier),
-                    known: true,
-                },
+                Some(verifier) => Found::Ready { verifier: Arc::clone(verifier), known: true },
                 None => Found::Derive(Arc::clone(pending)),
             };
         }
         let salt = stable_salt(&self.secret, user);
-        let pending = Arc::new(Pending {
-            cell: OnceCell::new(),
-            password: password.into(),
-            salt,
-        });
+        let pending = Arc::new(Pending { cell: OnceCell::new(), password: password.into(), salt });
         derived.insert(user.into(), Arc::clone(&pending));
         Found::Derive(pending)
     }

@@ -73,10 +73,7 @@ impl Counters {
     }
 
     pub(super) fn totals(&self) -> Totals {
-        let bypass = NoCache::ALL
-            .iter()
-            .zip(&self.bypass)
-            .map(|(reason, n)| (*reason, n.load(Relaxed)));
+        let bypass = NoCache::ALL.iter().zip(&self.bypass).map(|(reason, n)| (*reason, n.load(Relaxed)));
         Totals {
             hits: self.hits.load(Relaxed),
             waits: self.waits.load(Relaxed),

@@ -220,26 +220,15 @@ impl Database {
 
     /// The dependency vector of a read of `relations`.
     pub(super) fn dependencies(&self, relations: &[RelationId]) -> Dependencies {
-        let slots: Vec<Slot> = relations
-            .iter()
-            .map(|relation| self.slot(*relation))
-            .collect();
-        Dependencies::new(
-            Arc::clone(&self.0.everything),
-            Arc::clone(&self.0.catalog),
-            slots,
-        )
+        let slots: Vec<Slot> = relations.iter().map(|relation| self.slot(*relation)).collect();
+        Dependencies::new(Arc::clone(&self.0.everything), Arc::clone(&self.0.catalog), slots)
     }
 
     /// The words a fence over `footprint` holds.
     pub(super) fn words(&self, footprint: &Footprint) -> Vec<Slot> {
         match footprint {
             Footprint::Nothing => Vec::new(),
-            Footprint::Relations(relations) => relations
-                .ids()
-                .iter()
-                .map(|relation| self.slot(*relation))
-                .collect(),
+            Footprint::Relations(relations) => relations.ids().iter().map(|relation| self.slot(*relation)).collect(),
             Footprint::Everything => vec![Arc::clone(&self.0.everything)],
             Footprint::Catalog => vec![Arc::clone(&self.0.everything), Arc::clone(&self.0.catalog)],
         }
@@ -318,8 +307,7 @@ impl Slots {
     /// and one made anew for the same relation has a version that no stamp holds.
     fn prune(&mut self) {
         if self.by_relation.len() >= self.prune_at {
-            self.by_relation
-                .retain(|_, slot| Arc::strong_count(slot) > 1);
+            self.by_relation.retain(|_, slot| Arc::strong_count(slot) > 1);
             self.prune_at = MIN_PRUNE.max(self.by_relation.len() * 2);
         }
     }
@@ -327,15 +315,8 @@ impl Slots {
 
 impl Suspension {
     fn first(marks: u8) -> Option<NoCache> {
-        let all = [
-            Self::FeedLost,
-            Self::CatalogUnknown,
-            Self::ServerLost,
-            Self::Paused,
-        ];
-        all.into_iter()
-            .find(|why| marks & (*why as u8) != 0)
-            .map(Self::reason)
+        let all = [Self::FeedLost, Self::CatalogUnknown, Self::ServerLost, Self::Paused];
+        all.into_iter().find(|why| marks & (*why as u8) != 0).map(Self::reason)
     }
 
     fn reason(self) -> NoCache {

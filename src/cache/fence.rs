@@ -86,14 +86,7 @@ impl Fence {
         let (footprint, catalog) = database.admit(footprint);
         let words = database.words(&footprint);
         words.iter().for_each(|word| word.raise());
-        Self {
-            database: database.clone(),
-            footprint,
-            words,
-            catalog,
-            origin,
-            up: true,
-        }
+        Self { database: database.clone(), footprint, words, catalog, origin, up: true }
     }
 
     /// At the ReadyForQuery that ends the group, before it is released, whatever the outcome was: new versions, and down.
@@ -123,12 +116,7 @@ impl Fence {
         let fresh = self.database.fresh();
         self.words.iter().for_each(|word| word.bump(fresh));
         let (words, catalog) = (std::mem::take(&mut self.words), self.catalog.take());
-        let shown = Unresolved {
-            id: FenceId(0),
-            origin: self.origin,
-            open,
-            footprint: self.footprint.clone(),
-        };
+        let shown = Unresolved { id: FenceId(0), origin: self.origin, open, footprint: self.footprint.clone() };
         Some(self.database.keep(shown, words, catalog))
     }
 }
@@ -155,12 +143,7 @@ impl Open {
 impl Database {
     /// Fences whose outcome is open, oldest first.
     pub fn unresolved(&self) -> Vec<Unresolved> {
-        self.book()
-            .lock()
-            .open
-            .iter()
-            .map(|kept| kept.shown.clone())
-            .collect()
+        self.book().lock().open.iter().map(|kept| kept.shown.clone()).collect()
     }
 
     /// The transaction behind a fence is known to have ended: new versions, and down. `false` if there is no such fence.
@@ -206,10 +189,7 @@ impl Database {
     fn leave(&self, catalog: Option<u64>) {
         let Some(version) = catalog else { return };
         let mut book = self.book().lock();
-        let left = book
-            .narrow
-            .get(&version)
-            .map_or(0, |held| held.saturating_sub(1));
+        let left = book.narrow.get(&version).map_or(0, |held| held.saturating_sub(1));
         if left == 0 {
             book.narrow.remove(&version);
         } else {
@@ -223,32 +203,16 @@ impl Database {
         shown.id = FenceId(book.next_id);
         let id = shown.id;
         if book.open.len() < MAX_UNRESOLVED {
-            book.open.push(Kept {
-                shown,
-                words,
-                catalog,
-            });
+            book.open.push(Kept { shown, words, catalog });
             return id;
         }
         // Full: one fence over everything takes the place of all further ones.
-        let overflow = book
-            .open
-            .iter()
-            .find(|kept| kept.shown.open == Open::Overflow)
-            .map(|kept| kept.shown.id);
+        let overflow = book.open.iter().find(|kept| kept.shown.open == Open::Overflow).map(|kept| kept.shown.id);
         let id = overflow.unwrap_or_else(|| {
             let everything = self.words(&Footprint::Catalog);
             everything.iter().for_each(|word| word.raise());
-            let shown = Unresolved {
-                open: Open::Overflow,
-                footprint: Footprint::Catalog,
-                ..shown
-            };
-            book.open.push(Kept {
-                shown,
-                words: everything,
-                catalog: None,
-            });
+            let shown = Unresolved { open: Open::Overflow, footprint: Footprint::Catalog, ..shown };
+            book.open.push(Kept { shown, words: everything, catalog: None });
             id
         });
         drop(book);
@@ -267,10 +231,7 @@ impl Database {
     pub fn catalog_mark(&self) -> Option<u64> {
         let book = self.book().lock();
         let version = self.catalog_word().unfenced()?;
-        book.narrow
-            .keys()
-            .all(|held| *held == version)
-            .then_some(version)
+        book.narrow.keys().all(|held| *held == version).then_some(version)
     }
 }
 

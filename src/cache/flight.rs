@@ -104,28 +104,9 @@ impl Join {
 }
 
 impl FillPermit {
-    pub(super) fn new(
-        database: Database,
-        key: OwnedKey,
-        flight: Option<Flight>,
-        start: Start,
-        memory: Duration,
-    ) -> Self {
-        let Start {
-            deps,
-            stamp,
-            read_at,
-        } = start;
-        Self {
-            database,
-            key,
-            flight,
-            deps,
-            stamp,
-            read_at,
-            memory,
-            landed: false,
-        }
+    pub(super) fn new(database: Database, key: OwnedKey, flight: Option<Flight>, start: Start, memory: Duration) -> Self {
+        let Start { deps, stamp, read_at } = start;
+        Self { database, key, flight, deps, stamp, read_at, memory, landed: false }
     }
 
     /// More bytes than this are not kept: capturing can stop, see [`FillPermit::too_large`].
@@ -146,16 +127,9 @@ impl FillPermit {
         // The check may be overtaken by a write before the insert. The entry carries the older stamp, so no look-up
         // would take it: the check saves room, the stamp keeps the promise.
         let refused = self.database.refuses(&self.deps, &self.stamp);
-        let entry = Arc::new(Entry::new(
-            answer,
-            self.deps.clone(),
-            self.stamp.clone(),
-            self.read_at,
-        ));
+        let entry = Arc::new(Entry::new(answer, self.deps.clone(), self.stamp.clone(), self.read_at));
         if refused.is_none() {
-            self.database
-                .store()
-                .insert(self.key.clone(), Arc::clone(&entry));
+            self.database.store().insert(self.key.clone(), Arc::clone(&entry));
         }
         // Into the store first, out of the table second: a look-up that finds no flight looks into the store once more.
         self.land(Joined::Entry(Arc::clone(&entry)));
@@ -209,9 +183,7 @@ impl Drop for FillPermit {
 
 impl std::fmt::Debug for FillPermit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FillPermit")
-            .field("shared", &self.flight.is_some())
-            .finish_non_exhaustive()
+        f.debug_struct("FillPermit").field("shared", &self.flight.is_some()).finish_non_exhaustive()
     }
 }
 
@@ -224,13 +196,8 @@ pub(super) struct Start {
 
 impl Flights {
     pub(super) fn new() -> Self {
-        let shards = (0..SHARDS)
-            .map(|_| Mutex::new(HashMap::with_hasher(KeyHash)))
-            .collect();
-        Self {
-            shards,
-            next_id: AtomicU64::new(0),
-        }
+        let shards = (0..SHARDS).map(|_| Mutex::new(HashMap::with_hasher(KeyHash))).collect();
+        Self { shards, next_id: AtomicU64::new(0) }
     }
 
     /// Joins the flight of the key, or starts one. `landed` is asked under the lock when there is none: one may have
@@ -250,11 +217,7 @@ impl Flights {
         let owned = key.to_owned_key();
         match flights.get(&owned) {
             Some(flight) if flight.is_current() => {
-                return Ok(if columns && !flight.columns {
-                    Boarding::Solo
-                } else {
-                    Boarding::Join(flight.join())
-                });
+                return Ok(if columns && !flight.columns { Boarding::Solo } else { Boarding::Join(flight.join()) });
             }
             // Outdated: its leader lands it for those who joined in time, and finds its place taken.
             Some(_) => {}
@@ -283,10 +246,7 @@ impl Flights {
         let Some(shard) = self.shard(key.hash_value()) else {
             return false;
         };
-        shard
-            .lock()
-            .get(&key.to_owned_key())
-            .is_some_and(Flight::is_current)
+        shard.lock().get(&key.to_owned_key()).is_some_and(Flight::is_current)
     }
 
     /// How many are in the air.
@@ -316,9 +276,7 @@ impl Flight {
     }
 
     fn join(&self) -> Join {
-        Join {
-            receiver: self.sender.subscribe(),
-        }
+        Join { receiver: self.sender.subscribe() }
     }
 }
 

@@ -33,11 +33,7 @@ pub struct OwnedKey {
 
 impl KeyBuilder {
     pub(super) fn new(database: &str, state: RandomState) -> Self {
-        let mut builder = Self {
-            bytes: Vec::with_capacity(256),
-            base: 0,
-            state,
-        };
+        let mut builder = Self { bytes: Vec::with_capacity(256), base: 0, state };
         builder.part(database.as_bytes());
         builder.base = builder.bytes.len();
         builder
@@ -51,8 +47,7 @@ impl KeyBuilder {
 
     /// One more part. Parts may be empty and may hold any bytes.
     pub fn part(&mut self, part: &[u8]) -> &mut Self {
-        self.bytes
-            .extend_from_slice(&(part.len() as u64).to_le_bytes());
+        self.bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
         self.bytes.extend_from_slice(part);
         self
     }
@@ -61,20 +56,14 @@ impl KeyBuilder {
     pub fn finish(&self) -> Key<'_> {
         let mut hasher = self.state.build_hasher();
         hasher.write(&self.bytes);
-        Key {
-            hash: hasher.finish(),
-            bytes: &self.bytes,
-        }
+        Key { hash: hasher.finish(), bytes: &self.bytes }
     }
 }
 
 impl Key<'_> {
     /// A copy that outlives the builder's next key.
     pub fn to_owned_key(&self) -> OwnedKey {
-        OwnedKey {
-            hash: self.hash,
-            bytes: self.bytes.into(),
-        }
+        OwnedKey { hash: self.hash, bytes: self.bytes.into() }
     }
 
     pub(super) fn hash_value(&self) -> u64 {
@@ -89,10 +78,7 @@ impl Key<'_> {
 impl OwnedKey {
     /// The borrowed form, as look-ups take it.
     pub fn as_key(&self) -> Key<'_> {
-        Key {
-            hash: self.hash,
-            bytes: &self.bytes,
-        }
+        Key { hash: self.hash, bytes: &self.bytes }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -137,16 +123,7 @@ mod tests {
 
     #[test]
     fn equal_hashes_are_not_equal_keys() {
-        let (a, b) = (
-            OwnedKey {
-                hash: 7,
-                bytes: (*b"a").into(),
-            },
-            OwnedKey {
-                hash: 7,
-                bytes: (*b"b").into(),
-            },
-        );
+        let (a, b) = (OwnedKey { hash: 7, bytes: (*b"a").into() }, OwnedKey { hash: 7, bytes: (*b"b").into() });
         assert_ne!(a, b);
         assert!(!a.as_key().same_as(&b) && a.as_key().same_as(&a));
     }

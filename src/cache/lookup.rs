@@ -51,11 +51,7 @@ impl Database {
     /// Looks a read up. A `Fill` notes the versions now: nothing of the read may have been sent before.
     pub fn lookup(&self, key: &Key<'_>, plan: &ReadPlan, columns: Columns, now: Instant) -> Lookup {
         let found = self.find(key, plan, columns, now);
-        let found = if self.observes() {
-            observed(found)
-        } else {
-            found
-        };
+        let found = if self.observes() { observed(found) } else { found };
         self.counters().count(&found);
         found
     }
@@ -96,16 +92,9 @@ impl Database {
             Ok(stamp) => stamp,
             Err(reason) => return Lookup::Bypass(reason),
         };
-        let start = Start {
-            deps: plan.deps.clone(),
-            stamp,
-            read_at: now,
-        };
+        let start = Start { deps: plan.deps.clone(), stamp, read_at: now };
         let landed = || self.stored(key, plan, columns, now).ok().flatten();
-        let flight = match self
-            .flights()
-            .board(key, &start, columns == Columns::Needed, landed)
-        {
+        let flight = match self.flights().board(key, &start, columns == Columns::Needed, landed) {
             Err(entry) => return Lookup::Hit(entry),
             Ok(Boarding::Join(join)) => return Lookup::Wait(join),
             Ok(Boarding::Lead(flight)) => Some(flight),
@@ -115,13 +104,7 @@ impl Database {
             Ttl::For(period) => period,
             Ttl::Forever => FOREVER_LARGE,
         };
-        Lookup::Fill(FillPermit::new(
-            self.clone(),
-            key.to_owned_key(),
-            flight,
-            start,
-            memory,
-        ))
+        Lookup::Fill(FillPermit::new(self.clone(), key.to_owned_key(), flight, start, memory))
     }
 
     /// Whether anything of the plan may come from memory. The suspension is loaded first: what suspends sets its mark
@@ -140,13 +123,7 @@ impl Database {
     }
 
     /// The entry of the key if it may be given out; a dead one is taken out of the store.
-    fn stored(
-        &self,
-        key: &Key<'_>,
-        plan: &ReadPlan,
-        columns: Columns,
-        now: Instant,
-    ) -> Result<Option<Arc<Entry>>, NoCache> {
+    fn stored(&self, key: &Key<'_>, plan: &ReadPlan, columns: Columns, now: Instant) -> Result<Option<Arc<Entry>>, NoCache> {
         let Some(entry) = self.store().get(key) else {
             return Ok(None);
         };

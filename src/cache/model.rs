@@ -120,16 +120,7 @@ impl State {
             database: [0; 2],
             acknowledged: [0; 2],
             seen: [0; 2],
-            words: [
-                Word {
-                    version: 1,
-                    in_flight: 0,
-                },
-                Word {
-                    version: 2,
-                    in_flight: 0,
-                },
-            ],
+            words: [Word { version: 1, in_flight: 0 }, Word { version: 2, in_flight: 0 }],
             versions: 2,
             store: [None; 2],
             table: [None; 2],
@@ -149,16 +140,12 @@ impl State {
     }
 
     fn moved(&self, key: usize, stamp: Stamp) -> bool {
-        reads(key)
-            .iter()
-            .any(|r| self.words[*r].version != stamp[*r])
+        reads(key).iter().any(|r| self.words[*r].version != stamp[*r])
     }
 
     fn versions_now(&self, key: usize) -> Stamp {
         let mut stamp = [0; 2];
-        reads(key)
-            .iter()
-            .for_each(|r| stamp[*r] = self.words[*r].version);
+        reads(key).iter().for_each(|r| stamp[*r] = self.words[*r].version);
         stamp
     }
 }
@@ -169,12 +156,7 @@ impl Model {
         for (at, footprint) in writes.iter().enumerate() {
             program.extend(Self::write(mutant, footprint, at as u8 + 1, lost));
         }
-        Self {
-            program,
-            footprint: writes[0].to_vec(),
-            keys,
-            mutant,
-        }
+        Self { program, footprint: writes[0].to_vec(), keys, mutant }
     }
 
     fn write(mutant: Mutant, footprint: &[usize], value: u8, lost: bool) -> Vec<Op> {
@@ -184,9 +166,7 @@ impl Model {
         match (mutant, lost) {
             (Mutant::LostComesDown, true) => [raise, lower, commit].concat(),
             (_, true) => [raise, all(Op::Bump), commit, lower].concat(),
-            (Mutant::DownBeforeBump, _) => {
-                [raise, commit, all(Op::Down), all(Op::Bump), reply].concat()
-            }
+            (Mutant::DownBeforeBump, _) => [raise, commit, all(Op::Down), all(Op::Bump), reply].concat(),
             (Mutant::DownAtCommandComplete, _) => [raise, lower, commit, reply].concat(),
             (Mutant::ReplyBeforeDown, _) => [raise, commit, reply, lower].concat(),
             (Mutant::RaiseAfterCommit, _) => [commit, raise, lower, reply].concat(),
@@ -224,20 +204,9 @@ impl Model {
             Op::Raise(r) => next.words[r].in_flight += 1,
             Op::Down(r) => next.words[r].in_flight -= 1,
             Op::Bump(r) => next.words[r].version = next.fresh(),
-            Op::Lower(r) => {
-                next.words[r] = Word {
-                    version: next.fresh(),
-                    in_flight: next.words[r].in_flight - 1,
-                }
-            }
-            Op::Commit(value) => self
-                .footprint
-                .iter()
-                .for_each(|r| next.database[*r] = value),
-            Op::Acknowledge(value) => self
-                .footprint
-                .iter()
-                .for_each(|r| next.acknowledged[*r] = value),
+            Op::Lower(r) => next.words[r] = Word { version: next.fresh(), in_flight: next.words[r].in_flight - 1 },
+            Op::Commit(value) => self.footprint.iter().for_each(|r| next.database[*r] = value),
+            Op::Acknowledge(value) => self.footprint.iter().for_each(|r| next.acknowledged[*r] = value),
         }
         Some(next)
     }
@@ -260,9 +229,7 @@ impl Model {
         }
         let waiting = state.readers.iter().any(|(at, _)| *at == At::Wait(flight));
         // Nobody will look at it again: one state less to walk.
-        state.flights[flight] = state.flights[flight]
-            .filter(|_| waiting)
-            .map(|flight| Flight { landing, ..flight });
+        state.flights[flight] = state.flights[flight].filter(|_| waiting).map(|flight| Flight { landing, ..flight });
     }
 
     fn read_step(&self, state: &State, reader: usize) -> Result<Option<State>, String> {
@@ -282,13 +249,11 @@ impl Model {
             },
             At::Note(so_far, loads) => self.note(state, key, so_far, loads),
             At::Board(stamp) => self.board(&mut next, key, reader, stamp),
-            At::Wait(flight) => {
-                match state.flights[flight].map_or(Landing::Air, |flight| flight.landing) {
-                    Landing::Air => return Ok(None),
-                    Landing::Alone => At::Direct,
-                    Landing::Values(values) => return self.finish(next, reader, values).map(Some),
-                }
-            }
+            At::Wait(flight) => match state.flights[flight].map_or(Landing::Air, |flight| flight.landing) {
+                Landing::Air => return Ok(None),
+                Landing::Alone => At::Direct,
+                Landing::Values(values) => return self.finish(next, reader, values).map(Some),
+            },
             At::Send(flight) => At::Publish(flight, state.database),
             At::Publish(flight, values) => match self.publish(state, key, flight, values) {
                 Some(entry) => At::Insert(flight, entry),
@@ -326,19 +291,12 @@ impl Model {
         let relation = reads(key)[loads];
         let now = state.words[relation];
         // These two mutants need readers that get past the stamp while a fence is up.
-        let lenient = matches!(
-            self.mutant,
-            Mutant::JoinIgnoresFence | Mutant::FlightUnderFence
-        );
+        let lenient = matches!(self.mutant, Mutant::JoinIgnoresFence | Mutant::FlightUnderFence);
         if now.in_flight > 0 && !lenient {
             return At::Direct;
         }
         so_far[relation] = now.version;
-        if loads + 1 == reads(key).len() {
-            At::Board(so_far)
-        } else {
-            At::Note(so_far, loads + 1)
-        }
+        if loads + 1 == reads(key).len() { At::Board(so_far) } else { At::Note(so_far, loads + 1) }
     }
 
     fn board(&self, next: &mut State, key: usize, reader: usize, stamp: Stamp) -> At {
@@ -350,21 +308,14 @@ impl Model {
                 return At::Wait(flight);
             }
         }
-        next.flights[reader] = Some(Flight {
-            stamp,
-            landing: Landing::Air,
-        });
+        next.flights[reader] = Some(Flight { stamp, landing: Landing::Air });
         next.table[key] = Some(reader);
         At::Send(reader)
     }
 
     fn publish(&self, state: &State, key: usize, flight: usize, values: Values) -> Option<Entry> {
         let noted = state.flights[flight].map_or([0; 2], |flight| flight.stamp);
-        let stamp = if self.mutant == Mutant::StampAtPublish {
-            state.versions_now(key)
-        } else {
-            noted
-        };
+        let stamp = if self.mutant == Mutant::StampAtPublish { state.versions_now(key) } else { noted };
         let refused = state.fenced(key) || state.moved(key, stamp);
         (!refused || self.mutant == Mutant::PublishUnchecked).then_some(Entry { stamp, values })
     }
@@ -398,13 +349,8 @@ fn arrangements(mutant: Mutant) -> Vec<Model> {
 fn no_interleaving_shows_an_old_value() {
     for mutant in [Mutant::None, Mutant::PublishUnchecked] {
         for model in arrangements(mutant) {
-            let states = model
-                .walk()
-                .unwrap_or_else(|violation| panic!("{mutant:?} {:?}: {violation}", model.keys));
-            assert!(
-                states > 1000,
-                "the walk is too short to mean anything: {states}"
-            );
+            let states = model.walk().unwrap_or_else(|violation| panic!("{mutant:?} {:?}: {violation}", model.keys));
+            assert!(states > 1000, "the walk is too short to mean anything: {states}");
         }
     }
 }
@@ -431,9 +377,7 @@ fn each_mutant_is_seen_to_fail() {
         Mutant::StampAtPublish,
     ];
     for mutant in mutants {
-        let caught = arrangements(mutant)
-            .iter()
-            .any(|model| model.walk().is_err());
+        let caught = arrangements(mutant).iter().any(|model| model.walk().is_err());
         assert!(caught, "{mutant:?} went unnoticed");
     }
 }

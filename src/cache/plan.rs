@@ -33,30 +33,15 @@ pub struct ReadPlan {
 impl ReadPlan {
     /// Ties a reading to the versions of its database.
     pub fn new(database: &Database, reading: Reading) -> Self {
-        let Reading {
-            relations,
-            ttl,
-            empty_ttl,
-            catalog,
-        } = reading;
-        Self {
-            deps: database.dependencies(&relations),
-            relations: relations.into(),
-            ttl,
-            empty_ttl,
-            catalog,
-        }
+        let Reading { relations, ttl, empty_ttl, catalog } = reading;
+        Self { deps: database.dependencies(&relations), relations: relations.into(), ttl, empty_ttl, catalog }
     }
 
     /// The versions now. The catalog's is compared once more: it may have moved since the plan was let in, and an entry
     /// with the new version and the relations of the old one would be missed by writes.
     pub(super) fn stamp(&self) -> Result<Stamp, NoCache> {
         let stamp = self.deps.stamp().ok_or(NoCache::Fence)?;
-        if stamp.catalog() == Some(self.catalog) {
-            Ok(stamp)
-        } else {
-            Err(NoCache::CatalogUnknown)
-        }
+        if stamp.catalog() == Some(self.catalog) { Ok(stamp) } else { Err(NoCache::CatalogUnknown) }
     }
 
     /// Whether an entry whose versions are current suits this read.
@@ -66,14 +51,7 @@ impl ReadPlan {
 
     /// The ttl is that of the rules now, not of those at the time of the fill.
     pub(super) fn is_fresh(&self, entry: &Entry, now: Instant) -> bool {
-        entry.is_fresh(
-            if entry.row_count == 0 {
-                self.empty_ttl
-            } else {
-                self.ttl
-            },
-            now,
-        )
+        entry.is_fresh(if entry.row_count == 0 { self.empty_ttl } else { self.ttl }, now)
     }
 }
 
@@ -86,17 +64,11 @@ pub struct PlanMemo<K> {
 impl<K: std::hash::Hash + Eq> PlanMemo<K> {
     /// A memo of so many plans.
     pub fn new(capacity: NonZeroUsize) -> Self {
-        Self {
-            plans: Mutex::new(LruCache::new(capacity)),
-        }
+        Self { plans: Mutex::new(LruCache::new(capacity)) }
     }
 
     /// The plan of `key`, made at most once while it is remembered. Refusals are remembered as well.
-    pub fn get_or_make(
-        &self,
-        key: K,
-        make: impl FnOnce() -> Result<ReadPlan, NoCache>,
-    ) -> Result<Arc<ReadPlan>, NoCache> {
+    pub fn get_or_make(&self, key: K, make: impl FnOnce() -> Result<ReadPlan, NoCache>) -> Result<Arc<ReadPlan>, NoCache> {
         if let Some(known) = self.plans.lock().get(&key) {
             return known.clone();
         }

@@ -39,46 +39,29 @@ struct Periods {
 impl Rules {
     /// The rules of `[cache]`. Rules by `match` are not built yet and name no table.
     pub fn new(cache: &config::Cache) -> Self {
-        Self {
-            rules: cache.rules.clone(),
-            default: cache.default_ttl,
-        }
+        Self { rules: cache.rules.clone(), default: cache.default_ttl }
     }
 
     /// The strictest of all rules that name the relation; where none does, the default. A ttl of zero is "not cached",
     /// so that a rule can take one table out of `"*"`.
     fn periods(&self, schema: &str, name: &str) -> Result<Periods, NoCache> {
-        let names =
-            |rule: &&config::Rule| rule.tables.iter().any(|table| table.matches(schema, name));
+        let names = |rule: &&config::Rule| rule.tables.iter().any(|table| table.matches(schema, name));
         let mut strictest: Option<Periods> = None;
         for rule in self.rules.iter().filter(names) {
             if rule.revalidate {
                 return Err(NoCache::Revalidate);
             }
-            let periods = Periods {
-                ttl: rule.ttl,
-                empty_ttl: rule.empty_ttl.unwrap_or(rule.ttl),
-            };
+            let periods = Periods { ttl: rule.ttl, empty_ttl: rule.empty_ttl.unwrap_or(rule.ttl) };
             strictest = Some(strictest.map_or(periods, |known| known.min(periods)));
         }
-        let default = self.default.map(|ttl| Periods {
-            ttl,
-            empty_ttl: ttl,
-        });
-        strictest
-            .or(default)
-            .filter(|periods| !is_zero(periods.ttl))
-            .ok_or(NoCache::NoRule)
+        let default = self.default.map(|ttl| Periods { ttl, empty_ttl: ttl });
+        strictest.or(default).filter(|periods| !is_zero(periods.ttl)).ok_or(NoCache::NoRule)
     }
 }
 
 /// What `statement` depends on if it may be answered from memory, or why it may not. The caller has seen to it that the
 /// cache is on, the transaction READ COMMITTED and without writes, and every setting that changes output in the key.
-pub fn read_plan(
-    statement: &Statement,
-    scope: &Scope<'_>,
-    rules: &Rules,
-) -> Result<Reading, NoCache> {
+pub fn read_plan(statement: &Statement, scope: &Scope<'_>, rules: &Rules) -> Result<Reading, NoCache> {
     by_syntax(statement)?;
     let snapshot = scope.snapshot.ok_or(NoCache::CatalogUnknown)?;
     by_names(statement, snapshot)?;
@@ -98,12 +81,7 @@ pub fn read_plan(
     relations.sort_unstable();
     relations.dedup();
     let Periods { ttl, empty_ttl } = strictest.ok_or(NoCache::NoTable)?;
-    Ok(Reading {
-        relations,
-        ttl,
-        empty_ttl,
-        catalog: snapshot.version,
-    })
+    Ok(Reading { relations, ttl, empty_ttl, catalog: snapshot.version })
 }
 
 /// What the text alone tells.
@@ -113,10 +91,7 @@ fn by_syntax(statement: &Statement) -> Result<(), NoCache> {
         (statement.is_opaque(), NoCache::Opaque),
         (statement.locking, NoCache::Locking),
         (!statement.single_read, NoCache::NotARead),
-        (
-            statement.may_write || statement.writes_in_cte || !statement.writes.is_empty(),
-            NoCache::NotARead,
-        ),
+        (statement.may_write || statement.writes_in_cte || !statement.writes.is_empty(), NoCache::NotARead),
         (statement.self_committing, NoCache::NotARead),
         (statement.sampling, NoCache::Sampling),
         (statement.system_columns, NoCache::SystemColumn),
@@ -141,16 +116,8 @@ fn by_names(statement: &Statement, snapshot: &Snapshot) -> Result<(), NoCache> {
 }
 
 /// The plain table behind a name; `None` for the name of a common table expression.
-fn relation_of<'a>(
-    name: &RelationName,
-    statement: &Statement,
-    scope: &Scope<'a>,
-) -> Result<Option<&'a Relation>, NoCache> {
-    if name
-        .schema
-        .as_deref()
-        .is_some_and(|schema| schema.starts_with("pg_temp"))
-    {
+fn relation_of<'a>(name: &RelationName, statement: &Statement, scope: &Scope<'a>) -> Result<Option<&'a Relation>, NoCache> {
+    if name.schema.as_deref().is_some_and(|schema| schema.starts_with("pg_temp")) {
         return Err(NoCache::Temp);
     }
     match scope.relation(name) {
@@ -164,28 +131,19 @@ fn plain(relation: &Relation) -> Result<&Relation, NoCache> {
     let checks = [
         (relation.system, NoCache::SystemRelation),
         (relation.row_security, NoCache::RowSecurity),
-        (
-            relation.read_hazard == Some(Hazard::ColumnType),
-            NoCache::UserType,
-        ),
+        (relation.read_hazard == Some(Hazard::ColumnType), NoCache::UserType),
         (!relation.plain_read, NoCache::NotPlainTable),
     ];
     first(&checks).map(|()| relation)
 }
 
 fn first(checks: &[(bool, NoCache)]) -> Result<(), NoCache> {
-    checks
-        .iter()
-        .find(|(holds, _)| *holds)
-        .map_or(Ok(()), |(_, reason)| Err(*reason))
+    checks.iter().find(|(holds, _)| *holds).map_or(Ok(()), |(_, reason)| Err(*reason))
 }
 
 impl Periods {
     fn min(self, other: Self) -> Self {
-        Self {
-            ttl: self.ttl.min(other.ttl),
-            empty_ttl: self.empty_ttl.min(other.empty_ttl),
-        }
+        Self { ttl: self.ttl.min(other.ttl), empty_ttl: self.empty_ttl.min(other.empty_ttl) }
     }
 }
 

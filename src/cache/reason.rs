@@ -183,18 +183,8 @@ mod tests {
         for (at, reason) in NoCache::ALL.iter().enumerate() {
             assert_eq!(reason.index(), at, "{reason:?}");
             let word = reason.as_str();
-            assert!(
-                word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
-                "{word}"
-            );
-            assert_eq!(
-                NoCache::ALL
-                    .iter()
-                    .filter(|other| other.as_str() == word)
-                    .count(),
-                1,
-                "{word}"
-            );
+            assert!(word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{word}");
+            assert_eq!(NoCache::ALL.iter().filter(|other| other.as_str() == word).count(), 1, "{word}");
         }
     }
 
@@ -202,11 +192,7 @@ mod tests {
     fn each_reason_is_documented() {
         let page = include_str!("../../docs/CONSISTENCY.md");
         for reason in NoCache::ALL {
-            assert!(
-                page.contains(&format!("| `{}` |", reason.as_str())),
-                "{}",
-                reason.as_str()
-            );
+            assert!(page.contains(&format!("| `{}` |", reason.as_str())), "{}", reason.as_str());
         }
     }
 }

@@ -60,19 +60,12 @@ impl Answer<'_> {
     /// The bytes of its messages.
     pub fn size(&self) -> u64 {
         let columns = self.columns.map_or(0, <[u8]>::len);
-        (columns as u64)
-            .saturating_add(self.rows.len() as u64)
-            .saturating_add(self.tag.len() as u64)
+        (columns as u64).saturating_add(self.rows.len() as u64).saturating_add(self.tag.len() as u64)
     }
 }
 
 impl Entry {
-    pub(super) fn new(
-        answer: &Answer<'_>,
-        deps: Dependencies,
-        stamp: Stamp,
-        read_at: Instant,
-    ) -> Self {
+    pub(super) fn new(answer: &Answer<'_>, deps: Dependencies, stamp: Stamp, read_at: Instant) -> Self {
         let columns = answer.columns.unwrap_or_default();
         let mut whole = Vec::with_capacity(columns.len() + answer.rows.len() + answer.tag.len());
         whole.extend_from_slice(columns);
@@ -81,15 +74,7 @@ impl Entry {
         let mut rest = Bytes::from(whole);
         let columns = answer.columns.map(|columns| rest.split_to(columns.len()));
         let rows = rest.split_to(answer.rows.len());
-        Self {
-            columns,
-            rows,
-            tag: rest,
-            row_count: answer.row_count,
-            read_at,
-            deps,
-            stamp,
-        }
+        Self { columns, rows, tag: rest, row_count: answer.row_count, read_at, deps, stamp }
     }
 
     /// Whether a write came since the read was sent.
@@ -106,8 +91,7 @@ impl Entry {
     }
 
     fn weight(&self) -> u64 {
-        let messages =
-            self.columns.as_ref().map_or(0, Bytes::len) + self.rows.len() + self.tag.len();
+        let messages = self.columns.as_ref().map_or(0, Bytes::len) + self.rows.len() + self.tag.len();
         // The dependency vector is shared with the plan and the stamp is not; both are counted, on the safe side.
         let vectors = self.deps.len() * (size_of::<usize>() + size_of::<u64>());
         (messages + vectors) as u64
@@ -125,23 +109,14 @@ impl QuickStore {
         // The budget is cut into equal shards, and an entry must fit its shard with room to spare.
         let shards = (budget / max_entry.max(1) / 4).clamp(1, 64);
         let shards = 1usize << shards.ilog2();
-        let items = usize::try_from(budget / 2048)
-            .unwrap_or(usize::MAX)
-            .clamp(64 * shards, 1 << 20);
+        let items = usize::try_from(budget / 2048).unwrap_or(usize::MAX).clamp(64 * shards, 1 << 20);
         let options = OptionsBuilder::new()
             .weight_capacity(budget)
             .estimated_items_capacity(items)
             .shards(shards)
             .build()
             .unwrap_or_else(|_| unreachable!("both capacities are set"));
-        Self {
-            cache: QuickCache::with_options(
-                options,
-                Bytewise,
-                KeyHash,
-                DefaultLifecycle::default(),
-            ),
-        }
+        Self { cache: QuickCache::with_options(options, Bytewise, KeyHash, DefaultLifecycle::default()) }
     }
 }
 
@@ -181,10 +156,7 @@ struct Bytewise;
 
 impl Weighter<OwnedKey, Arc<Entry>> for Bytewise {
     fn weight(&self, key: &OwnedKey, entry: &Arc<Entry>) -> u64 {
-        entry
-            .weight()
-            .saturating_add(key.len() as u64)
-            .saturating_add(OVERHEAD)
+        entry.weight().saturating_add(key.len() as u64).saturating_add(OVERHEAD)
     }
 }
 

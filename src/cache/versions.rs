@@ -68,9 +68,7 @@ impl Word {
 
     /// One more write in flight. At the cap the word stays fenced for good: it is never wrong, only never cached again.
     pub(super) fn raise(&self) {
-        self.update(|version, in_flight| {
-            raw(Some(version), in_flight.saturating_add(1).min(STUCK))
-        });
+        self.update(|version, in_flight| raw(Some(version), in_flight.saturating_add(1).min(STUCK)));
     }
 
     /// A new version and one write in flight less, in one step.
@@ -102,30 +100,19 @@ impl Word {
 
 impl Dependencies {
     /// The vector of an answer. `everything` and `catalog` are always in it.
-    pub(super) fn new(
-        everything: Slot,
-        catalog: Slot,
-        relations: impl IntoIterator<Item = Slot>,
-    ) -> Self {
+    pub(super) fn new(everything: Slot, catalog: Slot, relations: impl IntoIterator<Item = Slot>) -> Self {
         Self([everything, catalog].into_iter().chain(relations).collect())
     }
 
     /// The versions now, or `None` while a fence is up.
     pub fn stamp(&self) -> Option<Stamp> {
         let words: Arc<[u64]> = self.0.iter().map(|slot| slot.load()).collect();
-        words
-            .iter()
-            .all(|word| word & IN_FLIGHT == 0)
-            .then_some(Stamp(words))
+        words.iter().all(|word| word & IN_FLIGHT == 0).then_some(Stamp(words))
     }
 
     /// Compares the versions now with those of a stamp of this same vector. Allocates nothing.
     pub fn compare(&self, stamp: &Stamp) -> Currency {
-        let mut currency = if self.0.len() == stamp.0.len() {
-            Currency::Current
-        } else {
-            Currency::Moved
-        };
+        let mut currency = if self.0.len() == stamp.0.len() { Currency::Current } else { Currency::Moved };
         for (slot, noted) in self.0.iter().zip(stamp.0.iter()) {
             let now = slot.load();
             if now & IN_FLIGHT != 0 {

@@ -3,9 +3,7 @@
 use tokio_postgres::{Client, Error, Row};
 
 use crate::pg::Oid;
-use crate::query::{
-    CastRow, FunctionRow, OperatorRow, RelationRow, RoleRow, Rows, SchemaRow, Snapshot, TypeRow,
-};
+use crate::query::{CastRow, FunctionRow, OperatorRow, RelationRow, RoleRow, Rows, SchemaRow, Snapshot, TypeRow};
 
 /// One text that is equal as long as the catalog is.
 pub(super) const DRIFT: &str = include_str!("drift.sql");
@@ -20,11 +18,7 @@ const RELATIONS: &str = include_str!("relations.sql");
 /// Reads the catalog of the database that `client` is connected to. The result carries `version`, which the caller took before.
 /// The fingerprint and the rows are of the same moment.
 pub async fn load(client: &Client, version: u64) -> Result<Snapshot, Error> {
-    client
-        .batch_execute(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = pg_catalog",
-        )
-        .await?;
+    client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = pg_catalog").await?;
     let fingerprint: String = client.query_one(DRIFT, &[]).await?.try_get(0)?;
     let rows = Rows {
         schemas: read(client, SCHEMAS, schema).await?,
@@ -39,11 +33,7 @@ pub async fn load(client: &Client, version: u64) -> Result<Snapshot, Error> {
     Ok(Snapshot::build(version, &fingerprint, &rows))
 }
 
-async fn read<T>(
-    client: &Client,
-    sql: &str,
-    row: fn(&Row) -> Result<T, Error>,
-) -> Result<Vec<T>, Error> {
+async fn read<T>(client: &Client, sql: &str, row: fn(&Row) -> Result<T, Error>) -> Result<Vec<T>, Error> {
     client.query(sql, &[]).await?.iter().map(row).collect()
 }
 
@@ -52,25 +42,16 @@ fn oid(row: &Row, column: usize) -> Result<Oid, Error> {
 }
 
 fn oids(row: &Row, column: usize) -> Result<Vec<Oid>, Error> {
-    Ok(row
-        .try_get::<_, Vec<u32>>(column)?
-        .into_iter()
-        .map(Oid)
-        .collect())
+    Ok(row.try_get::<_, Vec<u32>>(column)?.into_iter().map(Oid).collect())
 }
 
 /// A `"char"` column.
 fn letter(row: &Row, column: usize) -> Result<char, Error> {
-    row.try_get::<_, i8>(column)
-        .map(|byte| char::from(byte.cast_unsigned()))
+    row.try_get::<_, i8>(column).map(|byte| char::from(byte.cast_unsigned()))
 }
 
 fn schema(row: &Row) -> Result<SchemaRow, Error> {
-    Ok(SchemaRow {
-        oid: oid(row, 0)?,
-        name: row.try_get(1)?,
-        usage: oids(row, 2)?,
-    })
+    Ok(SchemaRow { oid: oid(row, 0)?, name: row.try_get(1)?, usage: oids(row, 2)? })
 }
 
 fn role(row: &Row) -> Result<RoleRow, Error> {
@@ -97,29 +78,15 @@ fn a_type(row: &Row) -> Result<TypeRow, Error> {
 }
 
 fn cast(row: &Row) -> Result<CastRow, Error> {
-    Ok(CastRow {
-        source: oid(row, 0)?,
-        target: oid(row, 1)?,
-        context: letter(row, 2)?,
-    })
+    Ok(CastRow { source: oid(row, 0)?, target: oid(row, 1)?, context: letter(row, 2)? })
 }
 
 fn function(row: &Row) -> Result<FunctionRow, Error> {
-    Ok(FunctionRow {
-        name: row.try_get(0)?,
-        builtin: row.try_get(1)?,
-        volatility: letter(row, 2)?,
-        args: oids(row, 3)?,
-    })
+    Ok(FunctionRow { name: row.try_get(0)?, builtin: row.try_get(1)?, volatility: letter(row, 2)?, args: oids(row, 3)? })
 }
 
 fn operator(row: &Row) -> Result<OperatorRow, Error> {
-    Ok(OperatorRow {
-        name: row.try_get(0)?,
-        builtin: row.try_get(1)?,
-        left: oid(row, 2)?,
-        right: oid(row, 3)?,
-    })
+    Ok(OperatorRow { name: row.try_get(0)?, builtin: row.try_get(1)?, left: oid(row, 2)?, right: oid(row, 3)? })
 }
 
 fn relation(row: &Row) -> Result<RelationRow, Error> {

@@ -20,44 +20,23 @@ struct Cluster {
 
 impl Cluster {
     fn start() -> Option<Self> {
-        let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
-            .ok()?
-            .filter_map(|e| Some(e.ok()?.path().join("bin")))
-            .collect();
+        let mut found: Vec<PathBuf> =
+            std::fs::read_dir("/usr/lib/postgresql").ok()?.filter_map(|e| Some(e.ok()?.path().join("bin"))).collect();
         found.sort();
         let dir = std::env::temp_dir().join(format!("pgdial-catalog-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
-        let cluster = Self {
-            bin: found.pop()?,
-            dir,
-        };
+        let cluster = Self { bin: found.pop()?, dir };
         if is_root() {
-            assert!(
-                Command::new("chown")
-                    .arg("postgres")
-                    .arg(&cluster.dir)
-                    .status()
-                    .unwrap()
-                    .success()
-            );
+            assert!(Command::new("chown").arg("postgres").arg(&cluster.dir).status().unwrap().success());
         }
-        cluster.run(
-            "initdb",
-            &["-A", "trust", "-U", "postgres", "-N", "-D", "data"],
-        );
+        cluster.run("initdb", &["-A", "trust", "-U", "postgres", "-N", "-D", "data"]);
         cluster.begin();
         Some(cluster)
     }
 
     fn begin(&self) {
-        let options = format!(
-            "-k {} -c listen_addresses= -c fsync=off",
-            self.dir.display()
-        );
-        self.run(
-            "pg_ctl",
-            &["-D", "data", "-o", &options, "-w", "-l", "log", "start"],
-        );
+        let options = format!("-k {} -c listen_addresses= -c fsync=off", self.dir.display());
+        self.run("pg_ctl", &["-D", "data", "-o", &options, "-w", "-l", "log", "start"]);
     }
 
     fn run(&self, program: &str, args: &[&str]) {
@@ -69,25 +48,13 @@ impl Cluster {
         } else {
             Command::new(program)
         };
-        let output = command
-            .args(args)
-            .current_dir(&self.dir)
-            .stdout(std::process::Stdio::null())
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let output = command.args(args).current_dir(&self.dir).stdout(std::process::Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     fn config(&self) -> tokio_postgres::Config {
         let mut config = tokio_postgres::Config::new();
-        config
-            .host_path(&self.dir)
-            .user("postgres")
-            .dbname("postgres");
+        config.host_path(&self.dir).user("postgres").dbname("postgres");
         config
     }
 
@@ -152,18 +119,10 @@ fn check_relations(snapshot: &Snapshot) {
         ("v", Some(Hazard::NotATable), Some(Hazard::NotATable)),
         ("defaulted", None, Some(Hazard::UserCode)),
         ("triggered", None, Some(Hazard::Trigger)),
-        (
-            "secured",
-            Some(Hazard::RowSecurity),
-            Some(Hazard::RowSecurity),
-        ),
+        ("secured", Some(Hazard::RowSecurity), Some(Hazard::RowSecurity)),
         ("pricey", Some(Hazard::ColumnType), Some(Hazard::ColumnType)),
         ("typed", None, None),
-        (
-            "composed",
-            Some(Hazard::ColumnType),
-            Some(Hazard::ColumnType),
-        ),
+        ("composed", Some(Hazard::ColumnType), Some(Hazard::ColumnType)),
         ("parted", Some(Hazard::Partition), Some(Hazard::Partition)),
         ("parted_1", Some(Hazard::Partition), Some(Hazard::Partition)),
         ("base", Some(Hazard::Inheritance), Some(Hazard::Inheritance)),
@@ -172,11 +131,7 @@ fn check_relations(snapshot: &Snapshot) {
     ];
     for (name, read, write) in hazards {
         let relation = snapshot.relation("public", name).unwrap();
-        assert_eq!(
-            (relation.read_hazard, relation.write_hazard),
-            (read, write),
-            "{name}"
-        );
+        assert_eq!((relation.read_hazard, relation.write_hazard), (read, write), "{name}");
     }
     assert!(snapshot.relation("public", "unlogged").unwrap().unlogged);
     assert!(snapshot.relation("pg_catalog", "pg_class").unwrap().system);
@@ -185,86 +140,39 @@ fn check_relations(snapshot: &Snapshot) {
 fn check_names(snapshot: &Snapshot) {
     let path: Vec<Box<str>> = ["$user", "closed", "open", "public"].map(Into::into).into();
     let found = |role: &str, name: &str| {
-        snapshot
-            .resolve(&RelationName::new(None, name), &path, role)
-            .map(|relation| relation.schema.to_string())
+        snapshot.resolve(&RelationName::new(None, name), &path, role).map(|relation| relation.schema.to_string())
     };
-    for (role, schema) in [
-        ("postgres", "closed"),
-        ("low", "open"),
-        ("member", "open"),
-        ("apart", "public"),
-    ] {
+    for (role, schema) in [("postgres", "closed"), ("low", "open"), ("member", "open"), ("apart", "public")] {
         assert_eq!(found(role, "plain").as_deref(), Some(schema), "{role}");
     }
     assert_eq!(found("nobody", "plain"), None);
     assert_eq!(found("low", "pg_class").as_deref(), Some("pg_catalog"));
-    assert_eq!(
-        snapshot.resolve(&RelationName::new(Some("closed"), "plain"), &path, "low"),
-        None
-    );
+    assert_eq!(snapshot.resolve(&RelationName::new(Some("closed"), "plain"), &path, "low"), None);
     let with_temp: Vec<Box<str>> = ["public", "pg_temp"].map(Into::into).into();
-    assert_eq!(
-        snapshot.resolve(&RelationName::new(None, "plain"), &with_temp, "low"),
-        None
-    );
+    assert_eq!(snapshot.resolve(&RelationName::new(None, "plain"), &with_temp, "low"), None);
 }
 
 fn check_obstacles(snapshot: &Snapshot) {
     let classifier = Classifier::default();
     let cases: [(&str, Option<Obstacle>); 15] = [
-        (
-            "select a, count(*) from plain p where p.a > 3 and b @> array['x'] group by 1",
-            None,
-        ),
-        (
-            "select max(at) from plain where a between 1 and 2 or a in (3, 4)",
-            None,
-        ),
-        (
-            "select upper('x') || 'y' from plain order by at desc limit 3",
-            None,
-        ),
+        ("select a, count(*) from plain p where p.a > 3 and b @> array['x'] group by 1", None),
+        ("select max(at) from plain where a between 1 and 2 or a in (3, 4)", None),
+        ("select upper('x') || 'y' from plain order by at desc limit 3", None),
         ("select m from typed where m = 'sad'::mood", None),
-        (
-            "select random() from plain",
-            Some(Obstacle::VolatileFunction),
-        ),
+        ("select random() from plain", Some(Obstacle::VolatileFunction)),
         ("select now() from plain", Some(Obstacle::VolatileFunction)),
-        (
-            "select to_char(at, 'x') from plain",
-            Some(Obstacle::VolatileFunction),
-        ),
+        ("select to_char(at, 'x') from plain", Some(Obstacle::VolatileFunction)),
         ("select f() from plain", Some(Obstacle::UserFunction)),
         ("select lower('x') from plain", Some(Obstacle::UserFunction)),
-        (
-            "select public.upper('x') from plain",
-            Some(Obstacle::UserFunction),
-        ),
-        (
-            "select no_such('x') from plain",
-            Some(Obstacle::UserFunction),
-        ),
-        (
-            "select p.row_to_json from plain p",
-            Some(Obstacle::UserFunction),
-        ),
-        (
-            "select a operator(public.+) 1 from plain",
-            Some(Obstacle::UserOperator),
-        ),
-        (
-            "select 'plain'::regclass from plain",
-            Some(Obstacle::UserType),
-        ),
+        ("select public.upper('x') from plain", Some(Obstacle::UserFunction)),
+        ("select no_such('x') from plain", Some(Obstacle::UserFunction)),
+        ("select p.row_to_json from plain p", Some(Obstacle::UserFunction)),
+        ("select a operator(public.+) 1 from plain", Some(Obstacle::UserOperator)),
+        ("select 'plain'::regclass from plain", Some(Obstacle::UserType)),
         ("select row(1,2)::pair from plain", Some(Obstacle::UserType)),
     ];
     for (sql, expected) in cases {
-        assert_eq!(
-            snapshot.obstacle(&classifier.classify(sql.as_bytes(), true), false),
-            expected,
-            "{sql}"
-        );
+        assert_eq!(snapshot.obstacle(&classifier.classify(sql.as_bytes(), true), false), expected, "{sql}");
     }
     let by_settings = classifier.classify(b"select to_char(at, 'x') from plain", true);
     assert_eq!(snapshot.obstacle(&by_settings, true), None);
@@ -326,14 +234,8 @@ async fn reads_watches_and_withdraws() {
 
     // What changes no definition is no drift.
     let fill = "INSERT INTO plain (a) SELECT g FROM generate_series(1, 1000) g";
-    for quiet in [
-        "VACUUM ANALYZE",
-        fill,
-        "ANALYZE",
-        "CREATE TEMP TABLE fleeting (a int)",
-        "DROP TABLE fleeting",
-        "VACUUM FREEZE",
-    ] {
+    for quiet in ["VACUUM ANALYZE", fill, "ANALYZE", "CREATE TEMP TABLE fleeting (a int)", "DROP TABLE fleeting", "VACUUM FREEZE"]
+    {
         client.batch_execute(quiet).await.unwrap();
     }
     sleep(Duration::from_millis(500)).await;
@@ -345,20 +247,11 @@ async fn reads_watches_and_withdraws() {
         expected.extend([Change::Drift, Change::Loaded]);
         eventually(ddl, || *changes.lock() == expected).await;
     }
-    assert!(
-        watcher
-            .snapshot()
-            .unwrap()
-            .relation("public", "unlogged")
-            .is_none()
-    );
+    assert!(watcher.snapshot().unwrap().relation("public", "unlogged").is_none());
 
     // Announced by whoever moved the mark: no drift, a new load.
     mark.store(100, Ordering::SeqCst);
-    eventually("the load under a new mark", || {
-        watcher.snapshot().is_some_and(|s| s.version == 100)
-    })
-    .await;
+    eventually("the load under a new mark", || watcher.snapshot().is_some_and(|s| s.version == 100)).await;
     expected.push(Change::Loaded);
 
     cluster.run("pg_ctl", &["-D", "data", "-m", "immediate", "stop"]);

@@ -63,22 +63,9 @@ impl Watcher {
         mark: Mark,
         on_change: OnChange,
     ) -> Self {
-        let shared = Arc::new(Shared {
-            snapshot: ArcSwapOption::empty(),
-            reload: Notify::new(),
-        });
-        let task = Task {
-            shared: Arc::clone(&shared),
-            pg_config,
-            tls,
-            check_every: check_every.max(TICK),
-            mark,
-            on_change,
-        };
-        Self {
-            shared,
-            task: tokio::spawn(task.run()),
-        }
+        let shared = Arc::new(Shared { snapshot: ArcSwapOption::empty(), reload: Notify::new() });
+        let task = Task { shared: Arc::clone(&shared), pg_config, tls, check_every: check_every.max(TICK), mark, on_change };
+        Self { shared, task: tokio::spawn(task.run()) }
     }
 
     /// The catalog as read last; `None` while it is not known.
@@ -145,11 +132,7 @@ impl Task {
                 (self.on_change)(Change::Lost);
             }
             tracing::warn!(reason = %lost, "the control connection that reads the catalog is lost");
-            pause = if begin.elapsed() > LAST_PAUSE {
-                FIRST_PAUSE
-            } else {
-                (pause * 2).min(LAST_PAUSE)
-            };
+            pause = if begin.elapsed() > LAST_PAUSE { FIRST_PAUSE } else { (pause * 2).min(LAST_PAUSE) };
             sleep(pause).await;
         }
     }
@@ -157,12 +140,9 @@ impl Task {
     /// From connect to loss.
     async fn watch(&self) -> Result<std::convert::Infallible, Lost> {
         let pool = self.pool()?;
-        let connected = timeout(CONNECT_TIMEOUT, pool.get())
-            .await
-            .map_err(|_| Lost::Stuck)?;
+        let connected = timeout(CONNECT_TIMEOUT, pool.get()).await.map_err(|_| Lost::Stuck)?;
         let client = connected.map_err(|error| Lost::Connect(error.to_string()))?;
-        self.bounded(LOAD_TIMEOUT, client.batch_execute(SETTINGS))
-            .await?;
+        self.bounded(LOAD_TIMEOUT, client.batch_execute(SETTINGS)).await?;
         let drift = self.bounded(LOAD_TIMEOUT, client.prepare(DRIFT)).await?;
         let mut current = self.load(&client).await?;
         loop {
@@ -220,24 +200,16 @@ impl Task {
         limit: Duration,
         answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Lost> {
-        timeout(limit, answer)
-            .await
-            .map_err(|_| Lost::Stuck)?
-            .map_err(Lost::from)
+        timeout(limit, answer).await.map_err(|_| Lost::Stuck)?.map_err(Lost::from)
     }
 
     /// A pool of one, made anew for each try: a connection that was given up is not to be met again.
     fn pool(&self) -> Result<Pool, Lost> {
         let manager = match &self.tls {
-            Some(config) => {
-                Manager::new(self.pg_config.clone(), MakeRustls::new(Arc::clone(config)))
-            }
+            Some(config) => Manager::new(self.pg_config.clone(), MakeRustls::new(Arc::clone(config))),
             None => Manager::new(self.pg_config.clone(), NoTls),
         };
-        let built = Pool::builder(manager)
-            .max_size(1)
-            .runtime(Runtime::Tokio1)
-            .build();
+        let built = Pool::builder(manager).max_size(1).runtime(Runtime::Tokio1).build();
         built.map_err(|error| Lost::Connect(error.to_string()))
     }
 }

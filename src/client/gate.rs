@@ -118,7 +118,8 @@ impl Gate {
         let dialer = Dialer::new(database.target.clone(), account, config.plans.per_server, read_settings, stand_in);
         let name = format!("{user}@{}", database.name);
         let mut pools = database.pools.lock();
-        let pool = pools.entry(user.to_owned()).or_insert_with(|| ServerPool::new(&name, dialer, options(&config, section, known)));
+        let pool =
+            pools.entry(user.to_owned()).or_insert_with(|| ServerPool::new(&name, dialer, options(&config, section, known)));
         Ok(pool.clone())
     }
 

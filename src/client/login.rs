@@ -68,15 +68,7 @@ pub struct LoggedIn {
 /// Runs the login. On an error the client has been told, and its connection is closed.
 pub async fn login(stream: Stream, peer: Peer, context: &LoginContext) -> Result<Outcome> {
     let inbox = Vec::new();
-    let mut session = Session {
-        stream,
-        peer,
-        context,
-        inbox,
-        out: Vec::new(),
-        tls_asked: false,
-        gss_asked: false,
-    };
+    let mut session = Session { stream, peer, context, inbox, out: Vec::new(), tls_asked: false, gss_asked: false };
     loop {
         match session.run().await {
             Ok(Next::Encrypt(config)) => session = session.encrypt(config).await?,
@@ -128,13 +120,8 @@ impl Session<'_> {
         }
         self.prove(&user, &database).await?;
         if *database != *CONSOLE && self.context.config.database(&database).is_none() {
-            let error = Error::new(
-                Kind::Config,
-                format!("database \"{database}\" does not exist"),
-            );
-            return Err(error
-                .with_sqlstate(SqlState(*b"3D000"))
-                .with_hint("pgdial serves the databases of its config file."));
+            let error = Error::new(Kind::Config, format!("database \"{database}\" does not exist"));
+            return Err(error.with_sqlstate(SqlState(*b"3D000")).with_hint("pgdial serves the databases of its config file."));
         }
         Ok(())
     }
@@ -156,16 +143,11 @@ impl Session<'_> {
     /// The next `p` message, at most `limit` bytes. What was prepared is sent first.
     async fn password_message(&mut self, limit: usize) -> Result<Vec<u8>> {
         self.flush().await?;
-        let message = next_message(&mut self.stream, &mut self.inbox, limit)
-            .await
-            .map_err(gone)?;
+        let message = next_message(&mut self.stream, &mut self.inbox, limit).await.map_err(gone)?;
         if message.tag == tag::PASSWORD {
             return Ok(message.body);
         }
-        let text = format!(
-            "expected password response, got message type {}",
-            message.tag
-        );
+        let text = format!("expected password response, got message type {}", message.tag);
         Err(Error::new(Kind::Protocol, text))
     }
 
@@ -173,10 +155,7 @@ impl Session<'_> {
         let written = self.stream.write_all(&self.out).await;
         self.out.clear();
         written.map_err(|error| gone(error.into()))?;
-        self.stream
-            .flush()
-            .await
-            .map_err(|error| gone(error.into()))
+        self.stream.flush().await.map_err(|error| gone(error.into()))
     }
 
     /// Tells the client and closes. Whether that arrives is the client's affair.
@@ -207,8 +186,6 @@ fn violation(violation: crate::wire::Violation) -> Error {
 fn gone(fault: Fault) -> Error {
     match fault {
         Fault::Violation(found) => violation(found),
-        Fault::Closed | Fault::Io(_) => {
-            Error::new(Kind::ClientGone, "the client left during login").with_source(fault)
-        }
+        Fault::Closed | Fault::Io(_) => Error::new(Kind::ClientGone, "the client left during login").with_source(fault),
     }
 }

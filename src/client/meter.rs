@@ -33,7 +33,18 @@ impl Meter {
     /// For a client that has just logged in.
     pub(super) fn new(counts: Arc<Counts>, slow: Duration, now: Instant) -> Self {
         let pins = Pins::default();
-        Self { counts, busy_since: None, quiet_since: now, waiting_since: None, now, pins, shape: None, sent: 0, slow, queries: 0 }
+        Self {
+            counts,
+            busy_since: None,
+            quiet_since: now,
+            waiting_since: None,
+            now,
+            pins,
+            shape: None,
+            sent: 0,
+            slow,
+            queries: 0,
+        }
     }
 
     pub(super) fn now(&mut self, now: Instant) {

@@ -132,12 +132,7 @@ async fn introduce(pool: &ServerPool<Dialer>, set: &Set, keep: bool) -> Result<(
 }
 
 /// Behind AuthenticationOk: ParameterStatus, BackendKeyData, ReadyForQuery.
-fn greet(
-    client: &mut LoggedIn,
-    gate: &Gate,
-    mut engine: Engine,
-    parameters: &Parameters,
-) -> Result<(Engine, Arc<Slot>)> {
+fn greet(client: &mut LoggedIn, gate: &Gate, mut engine: Engine, parameters: &Parameters) -> Result<(Engine, Arc<Slot>)> {
     // Protocol 3.0 has room for four bytes.
     let secret: [u8; 32] = random()?;
     let length = if client.version.minor >= 2 { 32 } else { 4 };

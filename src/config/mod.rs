@@ -26,10 +26,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub use mode::{
-    AuthMethod, CacheMode, Currval, Feed, Freshness, IdleOrder, LogFormat, LogLevel, PlansMode,
-    PoolMode, TlsMode,
-};
+pub use mode::{AuthMethod, CacheMode, Currval, Feed, Freshness, IdleOrder, LogFormat, LogLevel, PlansMode, PoolMode, TlsMode};
 pub use secret::Secret;
 pub use settings::{File, defaults, schema};
 pub use upstream::{Host, Upstream};
@@ -283,10 +280,7 @@ impl Config {
     /// The user that may log in to this database under this name. `[[user]]` goes before a URL's own user.
     pub fn user(&self, database: &str, name: &str) -> Option<&User> {
         self.users.iter().find(|user| {
-            let here = user
-                .database
-                .as_deref()
-                .is_none_or(|own| own == database || database == CONSOLE);
+            let here = user.database.as_deref().is_none_or(|own| own == database || database == CONSOLE);
             here && user.name == name
         })
     }
@@ -298,11 +292,7 @@ impl Config {
                 && rule.user.as_deref().is_none_or(|name| name == user)
                 && rule.address.contains(peer)
         };
-        self.auth
-            .rules
-            .iter()
-            .find(matches)
-            .map_or(self.auth.method, |rule| rule.method)
+        self.auth.rules.iter().find(matches).map_or(self.auth.method, |rule| rule.method)
     }
 
     /// Settings whose feature is not built yet; [`Config::load`] refuses them, so that none is silently ignored.
@@ -312,9 +302,6 @@ impl Config {
 
     /// Every setting and its value as the file would have it, defaults filled in, secrets as `***`.
     pub fn settings(&self) -> impl Iterator<Item = (&str, String)> {
-        self.flat
-            .expose()
-            .iter()
-            .map(|(key, value)| (key.as_str(), settings::redacted(key, value)))
+        self.flat.expose().iter().map(|(key, value)| (key.as_str(), settings::redacted(key, value)))
     }
 }

@@ -39,9 +39,7 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
     let mut keys: Vec<&String> = old.keys().chain(new.keys()).collect();
     keys.sort_unstable();
     keys.dedup();
-    let changed = keys
-        .into_iter()
-        .filter(|key| old.get(*key) != new.get(*key));
+    let changed = keys.into_iter().filter(|key| old.get(*key) != new.get(*key));
     let changes = changed.map(|key| Change {
         key: key.clone(),
         old: old.get(key).map(|value| redacted(key, value)),

@@ -72,11 +72,7 @@ impl Complaints {
 
     /// A complaint that concerns a key as a whole.
     pub(super) fn about(&mut self, key: &str, text: &str) {
-        let origin = self
-            .origins
-            .get(key)
-            .map(|origin| format!("{origin}: "))
-            .unwrap_or_default();
+        let origin = self.origins.get(key).map(|origin| format!("{origin}: ")).unwrap_or_default();
         self.texts.push(format!("{origin}{text}"));
     }
 
@@ -111,9 +107,8 @@ pub(super) fn load(
     if let Some(error) = complaints.error() {
         return Err(error);
     }
-    let raw: Raw = Value::Table(table)
-        .try_into()
-        .map_err(|error: toml::de::Error| Error::new(Kind::Config, error.message().to_owned()))?;
+    let raw: Raw =
+        Value::Table(table).try_into().map_err(|error: toml::de::Error| Error::new(Kind::Config, error.message().to_owned()))?;
     let flat = flatten(&table_of(&raw));
     validate::config(&raw, flat, complaints)
 }
@@ -124,21 +119,11 @@ fn read_file(file: File<'_>, known: &Table, complaints: &mut Complaints) -> Resu
         format!("{} line {}", file.name, before.matches('\n').count() + 1)
     };
     let syntax = |error: toml::de::Error| {
-        let place = error
-            .span()
-            .map_or_else(|| file.name.to_owned(), |span| at(span.start));
-        Error::new(
-            Kind::Config,
-            format!("{place}: not TOML: {}", error.message()),
-        )
+        let place = error.span().map_or_else(|| file.name.to_owned(), |span| at(span.start));
+        Error::new(Kind::Config, format!("{place}: not TOML: {}", error.message()))
     };
     let parsed = DeTable::parse(file.text).map_err(syntax)?;
-    Walk {
-        at: &at,
-        root: known,
-        complaints,
-    }
-    .table("", parsed.get_ref(), known);
+    Walk { at: &at, root: known, complaints }.table("", parsed.get_ref(), known);
     file.text.parse::<Table>().map_err(syntax)
 }
 
@@ -153,9 +138,7 @@ impl Walk<'_> {
     fn table(&mut self, path: &str, given: &DeTable<'_>, known: &Table) {
         for (name, value) in given {
             let key = join(path, name.get_ref());
-            self.complaints
-                .origins
-                .insert(key.clone(), (self.at)(name.span().start));
+            self.complaints.origins.insert(key.clone(), (self.at)(name.span().start));
             match known.get(name.get_ref().as_ref()) {
                 Some(sample) => self.value(&key, value, sample),
                 None => self.unknown(&key, name.get_ref(), path, known),
@@ -179,48 +162,28 @@ impl Walk<'_> {
         }
     }
 
-    fn tables<'i>(
-        &mut self,
-        key: &str,
-        items: impl Iterator<Item = &'i Spanned<DeValue<'i>>>,
-        known: &Table,
-    ) {
+    fn tables<'i>(&mut self, key: &str, items: impl Iterator<Item = &'i Spanned<DeValue<'i>>>, known: &Table) {
         for (nth, item) in items.enumerate() {
             let key = format!("{key}[{nth}]");
-            self.complaints
-                .origins
-                .insert(key.clone(), (self.at)(item.span().start));
+            self.complaints.origins.insert(key.clone(), (self.at)(item.span().start));
             if let DeValue::Table(given) = item.get_ref() {
                 self.table(&key, given, known);
             } else {
-                self.complaints
-                    .about(&key, &format!("{key} must be a table of keys and values"));
+                self.complaints.about(&key, &format!("{key} must be a table of keys and values"));
             }
         }
     }
 
     fn unknown(&mut self, key: &str, name: &str, path: &str, known: &Table) {
-        let elsewhere = leaves(self.root)
-            .into_iter()
-            .find(|leaf| leaf.rsplit('.').next() == Some(name));
-        let place = if path.is_empty() {
-            "a section or top-level key".into()
-        } else {
-            format!("a key of [{path}]")
-        };
-        let near = elsewhere.or_else(|| {
-            nearest(name, known.keys().map(String::as_str)).map(|near| join(path, near))
-        });
-        let hint = near
-            .map(|near| format!("; the nearest is {near}"))
-            .unwrap_or_default();
-        self.complaints
-            .about(key, &format!("{key}: {name} is not {place}{hint}"));
+        let elsewhere = leaves(self.root).into_iter().find(|leaf| leaf.rsplit('.').next() == Some(name));
+        let place = if path.is_empty() { "a section or top-level key".into() } else { format!("a key of [{path}]") };
+        let near = elsewhere.or_else(|| nearest(name, known.keys().map(String::as_str)).map(|near| join(path, near)));
+        let hint = near.map(|near| format!("; the nearest is {near}")).unwrap_or_default();
+        self.complaints.about(key, &format!("{key}: {name} is not {place}{hint}"));
     }
 
     fn wrong_type(&mut self, key: &str, sample: &Value) {
-        self.complaints
-            .about(key, &format!("{key}: {}", expected(sample)));
+        self.complaints.about(key, &format!("{key}: {}", expected(sample)));
     }
 }
 
@@ -240,33 +203,19 @@ fn expected(sample: &Value) -> String {
     format!("{article}; the default is {sample}")
 }
 
-fn set_from_env(
-    name: &str,
-    key: &str,
-    text: &str,
-    known: &Table,
-    table: &mut Table,
-    complaints: &mut Complaints,
-) {
+fn set_from_env(name: &str, key: &str, text: &str, known: &Table, table: &mut Table, complaints: &mut Complaints) {
     // Kubernetes sets these in every pod beside a service called pgdial.
     if key == "PORT" || key.starts_with("PORT_") || key.starts_with("SERVICE_") {
         return;
     }
     let leaves = leaves(known);
     let Some(path) = leaves.iter().find(|leaf| env_key(leaf) == key) else {
-        let names: Vec<_> = leaves
-            .iter()
-            .map(|leaf| format!("PGDIAL_{}", env_key(leaf)))
-            .collect();
+        let names: Vec<_> = leaves.iter().map(|leaf| format!("PGDIAL_{}", env_key(leaf))).collect();
         let near = nearest(name, names.iter().map(String::as_str)).unwrap_or_default();
-        complaints.texts.push(format!(
-            "environment: {name} is not a setting; the nearest is {near}"
-        ));
+        complaints.texts.push(format!("environment: {name} is not a setting; the nearest is {near}"));
         return;
     };
-    complaints
-        .origins
-        .insert(path.clone(), format!("environment {name}"));
+    complaints.origins.insert(path.clone(), format!("environment {name}"));
     let Some(sample) = lookup(known, path) else {
         return;
     };
@@ -275,17 +224,10 @@ fn set_from_env(
         Value::Float(_) => text.parse().ok().map(Value::Float),
         Value::Boolean(_) => text.parse().ok().map(Value::Boolean),
         Value::Array(_) => {
-            let items = text
-                .split(',')
-                .map(str::trim)
-                .filter(|item| !item.is_empty());
-            Some(Value::Array(
-                items.map(|item| Value::String(item.to_owned())).collect(),
-            ))
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            Some(Value::Array(items.map(|item| Value::String(item.to_owned())).collect()))
         }
-        Value::String(_) | Value::Datetime(_) | Value::Table(_) => {
-            Some(Value::String(text.to_owned()))
-        }
+        Value::String(_) | Value::Datetime(_) | Value::Table(_) => Some(Value::String(text.to_owned())),
     };
     match value {
         Some(value) => insert(table, path, value),
@@ -295,16 +237,9 @@ fn set_from_env(
 
 /// `DATABASE_URL` counts only where nothing else names an upstream: an application's own variable may be
 /// in the environment, and that one points at pgdial.
-fn set_upstream(
-    table: &mut Table,
-    flag: Option<&str>,
-    database_url: Option<String>,
-    complaints: &mut Complaints,
-) {
+fn set_upstream(table: &mut Table, flag: Option<&str>, database_url: Option<String>, complaints: &mut Complaints) {
     let key = "upstream.url";
-    let have = lookup(table, key)
-        .and_then(Value::as_str)
-        .is_some_and(|url| !url.is_empty());
+    let have = lookup(table, key).and_then(Value::as_str).is_some_and(|url| !url.is_empty());
     let (origin, url) = match (flag, database_url) {
         (Some(url), _) => ("--upstream", url.to_owned()),
         (None, Some(url)) if !have => ("environment DATABASE_URL", url),
@@ -319,11 +254,7 @@ fn env_key(path: &str) -> String {
 }
 
 fn join(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{path}.{name}")
-    }
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
 fn lookup<'t>(table: &'t Table, path: &str) -> Option<&'t Value> {
@@ -338,9 +269,7 @@ fn insert(table: &mut Table, path: &str, value: Value) {
             table.insert(path.to_owned(), value);
         }
         Some((section, rest)) => {
-            let inner = table
-                .entry(section)
-                .or_insert_with(|| Value::Table(Table::new()));
+            let inner = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
             if let Value::Table(inner) = inner {
                 insert(inner, rest, value);
             }
@@ -350,11 +279,8 @@ fn insert(table: &mut Table, path: &str, value: Value) {
 
 /// The keys that are not in an array of tables: those that the environment can set.
 fn leaves(known: &Table) -> Vec<String> {
-    let is_tables =
-        |value: &Value| matches!(value, Value::Array(items) if items.iter().any(Value::is_table));
-    flatten_where(known, |value| !is_tables(value))
-        .into_keys()
-        .collect()
+    let is_tables = |value: &Value| matches!(value, Value::Array(items) if items.iter().any(Value::is_table));
+    flatten_where(known, |value| !is_tables(value)).into_keys().collect()
 }
 
 pub(super) fn flatten(table: &Table) -> Flat {
@@ -367,24 +293,17 @@ fn flatten_where(table: &Table, keep: impl Fn(&Value) -> bool) -> Flat {
             return;
         }
         if let Value::Table(table) = value {
-            table
-                .iter()
-                .for_each(|(name, value)| visit(&join(path, name), value, keep, flat));
+            table.iter().for_each(|(name, value)| visit(&join(path, name), value, keep, flat));
         } else if let Value::Array(items) = value
             && items.iter().any(Value::is_table)
         {
-            items
-                .iter()
-                .enumerate()
-                .for_each(|(nth, item)| visit(&format!("{path}[{nth}]"), item, keep, flat));
+            items.iter().enumerate().for_each(|(nth, item)| visit(&format!("{path}[{nth}]"), item, keep, flat));
         } else {
             flat.insert(path.to_owned(), value.clone());
         }
     }
     let mut flat = Flat::new();
-    table
-        .iter()
-        .for_each(|(name, value)| visit(name, value, &keep, &mut flat));
+    table.iter().for_each(|(name, value)| visit(name, value, &keep, &mut flat));
     // An empty array of tables is no setting.
     flat.retain(|key, _| !["auth.rule", "cache.rule", "database", "user"].contains(&key.as_str()));
     flat

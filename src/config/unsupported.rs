@@ -56,25 +56,12 @@ pub(super) fn list(config: &Config) -> Vec<String> {
     let missing = |(path, value): &(&String, &Value)| {
         let key = without_index(path);
         let key_missing = KEYS.contains(&key.as_str()) && default(&key) != Some(*value);
-        key_missing
-            || VALUES
-                .iter()
-                .any(|(known, word)| *known == key && value.as_str() == Some(*word))
+        key_missing || VALUES.iter().any(|(known, word)| *known == key && value.as_str() == Some(*word))
     };
-    let lines = config
-        .flat
-        .expose()
-        .iter()
-        .filter(missing)
-        .map(|(path, value)| {
-            let usual = default(&without_index(path))
-                .map(|value| redacted(path, value))
-                .unwrap_or_default();
-            format!(
-                "{path} = {}: not supported yet: leave it at {usual}",
-                redacted(path, value)
-            )
-        });
+    let lines = config.flat.expose().iter().filter(missing).map(|(path, value)| {
+        let usual = default(&without_index(path)).map(|value| redacted(path, value)).unwrap_or_default();
+        format!("{path} = {}: not supported yet: leave it at {usual}", redacted(path, value))
+    });
     lines.collect()
 }
 

@@ -81,9 +81,7 @@ impl Upstream {
             return Err("name the user: postgres://user:password@host:5432/database".into());
         }
         let tls = match &parts.sslmode {
-            Some(text) => {
-                word(text, TlsMode::ALL).map_err(|remedy| format!("sslmode: {remedy}"))?
-            }
+            Some(text) => word(text, TlsMode::ALL).map_err(|remedy| format!("sslmode: {remedy}"))?,
             None => tls,
         };
         let tls_ca = match parts.sslrootcert.as_deref() {
@@ -94,19 +92,8 @@ impl Upstream {
             Some(file) => Some(PathBuf::from(file)),
             None => tls_ca,
         };
-        let database = if parts.database.is_empty() {
-            parts.user.clone()
-        } else {
-            parts.database
-        };
-        Ok(Self {
-            host,
-            user: parts.user,
-            password: parts.password.map(Secret::new),
-            database,
-            tls,
-            tls_ca,
-        })
+        let database = if parts.database.is_empty() { parts.user.clone() } else { parts.database };
+        Ok(Self { host, user: parts.user, password: parts.password.map(Secret::new), database, tls, tls_ca })
     }
 }
 
@@ -123,17 +110,9 @@ impl Parts {
             },
         };
         match self.host.as_str() {
-            "" => Err(
-                "name the host, or give the socket's directory as ?host=/var/run/postgresql".into(),
-            ),
-            dir if dir.starts_with('/') => Ok(Host::Unix {
-                dir: PathBuf::from(dir),
-                port,
-            }),
-            host => Ok(Host::Tcp {
-                host: host.to_owned(),
-                port,
-            }),
+            "" => Err("name the host, or give the socket's directory as ?host=/var/run/postgresql".into()),
+            dir if dir.starts_with('/') => Ok(Host::Unix { dir: PathBuf::from(dir), port }),
+            host => Ok(Host::Tcp { host: host.to_owned(), port }),
         }
     }
 }
@@ -146,10 +125,7 @@ fn split(url: &str) -> Result<Parts, Remedy> {
         .ok_or("use the form postgres://user:password@host:5432/database")?;
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let mut parts = Parts {
-        database: decode(path)?,
-        ..Parts::default()
-    };
+    let mut parts = Parts { database: decode(path)?, ..Parts::default() };
     let address = match authority.split_once('@') {
         Some((_, address)) if address.contains('@') => {
             return Err("write an @ in the user or password as %40".into());
@@ -200,20 +176,10 @@ fn split_address(address: &str, parts: &mut Parts) -> Result<(), Remedy> {
     Ok(())
 }
 
-const PARAMETERS: [&str; 7] = [
-    "host",
-    "port",
-    "user",
-    "password",
-    "dbname",
-    "sslmode",
-    "sslrootcert",
-];
+const PARAMETERS: [&str; 7] = ["host", "port", "user", "password", "dbname", "sslmode", "sslrootcert"];
 
 fn parameter(pair: &str, parts: &mut Parts) -> Result<(), Remedy> {
-    let (name, value) = pair
-        .split_once('=')
-        .ok_or_else(|| format!("write {pair}=value, or leave it out"))?;
+    let (name, value) = pair.split_once('=').ok_or_else(|| format!("write {pair}=value, or leave it out"))?;
     let value = decode(value)?;
     match name {
         "host" => parts.host = value,
@@ -230,19 +196,14 @@ fn parameter(pair: &str, parts: &mut Parts) -> Result<(), Remedy> {
             return Err(format!("{name}={value} is not supported: leave it out"));
         }
         "application_name" | "options" => {
-            return Err(format!(
-                "leave {name} out: each client's own {name} is passed on"
-            ));
+            return Err(format!("leave {name} out: each client's own {name} is passed on"));
         }
         "connect_timeout" => {
             return Err("leave connect_timeout out and set [pool] connect_timeout".into());
         }
         _ => {
             let hint = did_you_mean(name, PARAMETERS.into_iter());
-            return Err(format!(
-                "leave the parameter {name} out{hint}; known are {}",
-                PARAMETERS.join(", ")
-            ));
+            return Err(format!("leave the parameter {name} out{hint}; known are {}", PARAMETERS.join(", ")));
         }
     }
     Ok(())
@@ -250,8 +211,7 @@ fn parameter(pair: &str, parts: &mut Parts) -> Result<(), Remedy> {
 
 /// `%41` to `A`; a `+` stays a plus, as in libpq.
 fn decode(text: &str) -> Result<String, Remedy> {
-    let bad =
-        || "a % is written %25, and other special characters as % and two hex digits".to_owned();
+    let bad = || "a % is written %25, and other special characters as % and two hex digits".to_owned();
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
@@ -259,11 +219,7 @@ fn decode(text: &str) -> Result<String, Remedy> {
             out.push(byte);
             continue;
         }
-        let mut digit = || {
-            bytes
-                .next()
-                .and_then(|digit| char::from(digit).to_digit(16))
-        };
+        let mut digit = || bytes.next().and_then(|digit| char::from(digit).to_digit(16));
         let (Some(high), Some(low)) = (digit(), digit()) else {
             return Err(bad());
         };
@@ -278,34 +234,20 @@ fn decode(text: &str) -> Result<String, Remedy> {
 /// The URL with everything secret taken out; works on malformed ones too, and rather hides too much.
 pub(super) fn redact(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
-        return if url.is_empty() {
-            String::new()
-        } else {
-            "***".into()
-        };
+        return if url.is_empty() { String::new() } else { "***".into() };
     };
-    let (login, rest) = rest
-        .rsplit_once('@')
-        .map_or(("", rest), |(_, rest)| ("***@", rest));
+    let (login, rest) = rest.rsplit_once('@').map_or(("", rest), |(_, rest)| ("***@", rest));
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
     let authority = place.split('/').next().unwrap_or("");
     let port_like = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
-    if login.is_empty()
-        && authority
-            .rsplit_once(':')
-            .is_some_and(|(_, port)| !port_like(port))
-    {
+    if login.is_empty() && authority.rsplit_once(':').is_some_and(|(_, port)| !port_like(port)) {
         return format!("{scheme}://***");
     }
     let mut out = format!("{scheme}://{login}{place}");
     for (nth, pair) in query.split('&').filter(|pair| !pair.is_empty()).enumerate() {
         out.push(if nth == 0 { '?' } else { '&' });
         let name = pair.split_once('=').map_or("", |(name, _)| name);
-        out.push_str(if PARAMETERS.contains(&name) && name != "password" {
-            pair
-        } else {
-            "***"
-        });
+        out.push_str(if PARAMETERS.contains(&name) && name != "password" { pair } else { "***" });
     }
     out
 }

@@ -52,9 +52,7 @@ impl TableName {
     pub fn matches(&self, schema: &str, relation: &str) -> bool {
         match self {
             Self::All => true,
-            Self::Named { schema: own, name } => {
-                name == relation && own.as_deref().is_none_or(|own| own == schema)
-            }
+            Self::Named { schema: own, name } => name == relation && own.as_deref().is_none_or(|own| own == schema),
         }
     }
 }
@@ -63,10 +61,7 @@ impl fmt::Display for TableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::All => f.write_str("*"),
-            Self::Named {
-                schema: Some(schema),
-                name,
-            } => write!(f, "{schema}.{name}"),
+            Self::Named { schema: Some(schema), name } => write!(f, "{schema}.{name}"),
             Self::Named { schema: None, name } => f.write_str(name),
         }
     }
@@ -93,35 +88,23 @@ impl AddressMatch {
     pub fn contains(&self, peer: Option<IpAddr>) -> bool {
         match (self, peer.map(|address| address.to_canonical())) {
             (Self::Any, _) | (Self::Unix, None) => true,
-            (
-                Self::Range {
-                    network: IpAddr::V4(network),
-                    bits,
-                },
-                Some(IpAddr::V4(address)),
-            ) => network.to_bits() & mask_v4(*bits) == address.to_bits() & mask_v4(*bits),
-            (
-                Self::Range {
-                    network: IpAddr::V6(network),
-                    bits,
-                },
-                Some(IpAddr::V6(address)),
-            ) => network.to_bits() & mask_v6(*bits) == address.to_bits() & mask_v6(*bits),
+            (Self::Range { network: IpAddr::V4(network), bits }, Some(IpAddr::V4(address))) => {
+                network.to_bits() & mask_v4(*bits) == address.to_bits() & mask_v4(*bits)
+            }
+            (Self::Range { network: IpAddr::V6(network), bits }, Some(IpAddr::V6(address))) => {
+                network.to_bits() & mask_v6(*bits) == address.to_bits() & mask_v6(*bits)
+            }
             (Self::Unix | Self::Range { .. }, _) => false,
         }
     }
 }
 
 fn mask_v4(bits: u8) -> u32 {
-    u32::MAX
-        .checked_shl(u32::from(32 - bits.min(32)))
-        .unwrap_or(0)
+    u32::MAX.checked_shl(u32::from(32 - bits.min(32))).unwrap_or(0)
 }
 
 fn mask_v6(bits: u8) -> u128 {
-    u128::MAX
-        .checked_shl(u32::from(128 - bits.min(128)))
-        .unwrap_or(0)
+    u128::MAX.checked_shl(u32::from(128 - bits.min(128))).unwrap_or(0)
 }
 
 /// A word of the enum, or the list of words with the nearest first.
@@ -129,19 +112,13 @@ pub(super) fn word<T: Word>(text: &str, allowed: &[T]) -> Result<T, Remedy> {
     let found = allowed.iter().copied().find(|value| value.word() == text);
     found.ok_or_else(|| {
         let words: Vec<_> = allowed.iter().map(|value| value.word()).collect();
-        format!(
-            "use one of {}{}",
-            words.join(", "),
-            did_you_mean(text, words.iter().copied())
-        )
+        format!("use one of {}{}", words.join(", "), did_you_mean(text, words.iter().copied()))
     })
 }
 
 /// "5s", "100ms", "1h 30m", "0s".
 pub(super) fn duration(text: &str) -> Result<Duration, Remedy> {
-    humantime::parse_duration(text).map_err(|_| {
-        r#"use a number with its unit, such as "500ms", "5s", "10m" or "1h""#.to_owned()
-    })
+    humantime::parse_duration(text).map_err(|_| r#"use a number with its unit, such as "500ms", "5s", "10m" or "1h""#.to_owned())
 }
 
 /// A duration, or "forever".
@@ -149,32 +126,22 @@ pub(super) fn ttl(text: &str) -> Result<Ttl, Remedy> {
     if text == "forever" {
         return Ok(Ttl::Forever);
     }
-    duration(text)
-        .map(Ttl::For)
-        .map_err(|remedy| format!(r#"{remedy}, or "forever" = until invalidated"#))
+    duration(text).map(Ttl::For).map_err(|remedy| format!(r#"{remedy}, or "forever" = until invalidated"#))
 }
 
 /// "256MiB".
 pub(super) fn size(text: &str) -> Result<u64, Remedy> {
     text.parse::<bytesize::ByteSize>()
         .map(|size| size.as_u64())
-        .map_err(|_| {
-            r#"use a number with its unit, such as "512KiB", "256MiB" or "2GiB""#.to_owned()
-        })
+        .map_err(|_| r#"use a number with its unit, such as "512KiB", "256MiB" or "2GiB""#.to_owned())
 }
 
 /// "127.0.0.1:6432"; names are refused because an address that changes with a name server is no place to listen.
 pub(super) fn socket_address(text: &str, example: &str) -> Result<SocketAddr, Remedy> {
-    let remedy = |why: &str| {
-        Err(format!(
-            "{why}use an IP address and a port, such as \"{example}\""
-        ))
-    };
+    let remedy = |why: &str| Err(format!("{why}use an IP address and a port, such as \"{example}\""));
     match text.parse::<SocketAddr>() {
         Ok(address) => Ok(address),
-        Err(_) if text.starts_with('*') || text.starts_with(':') => {
-            remedy("every IPv4 address is 0.0.0.0: ")
-        }
+        Err(_) if text.starts_with('*') || text.starts_with(':') => remedy("every IPv4 address is 0.0.0.0: "),
         Err(_) if text.starts_with("localhost") => remedy("localhost is 127.0.0.1 or [::1]: "),
         Err(_) if text.parse::<IpAddr>().is_ok() => remedy("the port is missing: "),
         Err(_) => remedy(""),
@@ -183,9 +150,7 @@ pub(super) fn socket_address(text: &str, example: &str) -> Result<SocketAddr, Re
 
 /// "*", "unix", "10.0.0.0/8", "::1".
 pub(super) fn address_match(text: &str) -> Result<AddressMatch, Remedy> {
-    let remedy = || {
-        r#"use "*", "unix", an address, or a range such as "10.0.0.0/8" or "fd00::/8""#.to_owned()
-    };
+    let remedy = || r#"use "*", "unix", an address, or a range such as "10.0.0.0/8" or "fd00::/8""#.to_owned();
     match text {
         "*" => return Ok(AddressMatch::Any),
         "unix" => return Ok(AddressMatch::Unix),
@@ -210,30 +175,20 @@ pub(super) fn address_match(text: &str) -> Result<AddressMatch, Remedy> {
 
 /// `orders`, `public.orders`, `public."Orders"`, `*`.
 pub(super) fn table_name(text: &str) -> Result<TableName, Remedy> {
-    let remedy = || {
-        r#"use a name as in SQL: "orders", "public.orders", "public.\"Orders\"", or "*" alone for every table"#.to_owned()
-    };
+    let remedy =
+        || r#"use a name as in SQL: "orders", "public.orders", "public.\"Orders\"", or "*" alone for every table"#.to_owned();
     if text == "*" {
         return Ok(TableName::All);
     }
     let (first, rest) = identifier(text).ok_or_else(remedy)?;
     if rest.is_empty() {
-        return Ok(TableName::Named {
-            schema: None,
-            name: first,
-        });
+        return Ok(TableName::Named { schema: None, name: first });
     }
-    let (name, rest) = rest
-        .strip_prefix('.')
-        .and_then(identifier)
-        .ok_or_else(remedy)?;
+    let (name, rest) = rest.strip_prefix('.').and_then(identifier).ok_or_else(remedy)?;
     if !rest.is_empty() {
         return Err(remedy());
     }
-    Ok(TableName::Named {
-        schema: Some(first),
-        name,
-    })
+    Ok(TableName::Named { schema: Some(first), name })
 }
 
 /// One SQL identifier from the front. Unquoted ones fold ASCII to lower case, as Postgres does in UTF-8 databases.
@@ -241,14 +196,9 @@ fn identifier(text: &str) -> Option<(String, &str)> {
     if let Some(quoted) = text.strip_prefix('"') {
         return quoted_identifier(quoted);
     }
-    let end = text
-        .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'))
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$')).unwrap_or(text.len());
     let (name, rest) = text.split_at_checked(end)?;
-    let starts_well = name
-        .chars()
-        .next()
-        .is_some_and(|c| c.is_alphabetic() || c == '_');
+    let starts_well = name.chars().next().is_some_and(|c| c.is_alphabetic() || c == '_');
     starts_well.then(|| (name.to_ascii_lowercase(), rest))
 }
 
@@ -270,10 +220,7 @@ fn quoted_identifier(mut text: &str) -> Option<(String, &str)> {
 }
 
 /// The candidate that looks most like `text`.
-pub(super) fn nearest<'a>(
-    text: &str,
-    candidates: impl Iterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(super) fn nearest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .map(|candidate| (strsim::jaro_winkler(text, candidate), candidate))
         .max_by(|a, b| a.0.total_cmp(&b.0))

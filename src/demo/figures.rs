@@ -38,38 +38,16 @@ pub(super) async fn show(report: &mut Report, straight: &Config, pgdial: &Config
 }
 
 pub(super) async fn connect(config: &Config) -> Result<Client> {
-    let (client, connection) = config
-        .connect(NoTls)
-        .await
-        .map_err(failed("cannot connect"))?;
+    let (client, connection) = config.connect(NoTls).await.map_err(failed("cannot connect"))?;
     // Ends when the client is dropped; what goes wrong on it, the client's calls say.
     tokio::spawn(connection);
     Ok(client)
 }
 
 async fn connecting(report: &mut Report, straight: &Config, pgdial: &Config) -> Result<()> {
-    let mut row = Row {
-        label: "connect, one query, close",
-        ..Row::default()
-    };
-    row.straight = Some(
-        median(
-            report,
-            row,
-            |row, time| row.straight = time,
-            async |_| visit(straight).await,
-        )
-        .await?,
-    );
-    row.pooled = Some(
-        median(
-            report,
-            row,
-            |row, time| row.pooled = time,
-            async |_| visit(pgdial).await,
-        )
-        .await?,
-    );
+    let mut row = Row { label: "connect, one query, close", ..Row::default() };
+    row.straight = Some(median(report, row, |row, time| row.straight = time, async |_| visit(straight).await).await?);
+    row.pooled = Some(median(report, row, |row, time| row.pooled = time, async |_| visit(pgdial).await).await?);
     report.row(&row);
     Ok(())
 }
@@ -77,140 +55,57 @@ async fn connecting(report: &mut Report, straight: &Config, pgdial: &Config) -> 
 /// What a request costs in an application without a pool.
 async fn visit(config: &Config) -> Result<()> {
     let client = connect(config).await?;
-    client
-        .simple_query("SELECT 1")
-        .await
-        .map_err(query_failed)?;
+    client.simple_query("SELECT 1").await.map_err(query_failed)?;
     Ok(())
 }
 
 async fn short_query(report: &mut Report, direct: &Client, through: &Client) -> Result<()> {
-    let mut row = Row {
-        label: "one row by its key, prepared",
-        ..Row::default()
-    };
+    let mut row = Row { label: "one row by its key, prepared", ..Row::default() };
     let by_key = async |client: &Client, statement: &Statement, run: usize| {
         let key = 1 + i32::try_from(run).unwrap_or(0) % KEYS;
-        client
-            .query_one(statement, &[&key])
-            .await
-            .map(drop)
-            .map_err(query_failed)
+        client.query_one(statement, &[&key]).await.map(drop).map_err(query_failed)
     };
     let customer = prepare(direct, CUSTOMER).await?;
-    row.straight = Some(
-        median(
-            report,
-            row,
-            |row, time| row.straight = time,
-            async |run| by_key(direct, &customer, run).await,
-        )
-        .await?,
-    );
+    row.straight =
+        Some(median(report, row, |row, time| row.straight = time, async |run| by_key(direct, &customer, run).await).await?);
     let customer = prepare(through, CUSTOMER).await?;
-    row.pooled = Some(
-        median(
-            report,
-            row,
-            |row, time| row.pooled = time,
-            async |run| by_key(through, &customer, run).await,
-        )
-        .await?,
-    );
+    row.pooled =
+        Some(median(report, row, |row, time| row.pooled = time, async |run| by_key(through, &customer, run).await).await?);
     let product = prepare(through, PRODUCT).await?;
-    row.cached = Some(
-        median(
-            report,
-            row,
-            |row, time| row.cached = time,
-            async |run| by_key(through, &product, run).await,
-        )
-        .await?,
-    );
+    row.cached =
+        Some(median(report, row, |row, time| row.cached = time, async |run| by_key(through, &product, run).await).await?);
     report.row(&row);
     Ok(())
 }
 
 async fn dashboard(report: &mut Report, direct: &Client, through: &Client) -> Result<()> {
-    let mut row = Row {
-        label: "dashboard over 300,000 orders",
-        ..Row::default()
-    };
-    let ask = async |client: &Client, statement: &Statement| {
-        client
-            .query(statement, &[])
-            .await
-            .map(drop)
-            .map_err(query_failed)
-    };
+    let mut row = Row { label: "dashboard over 300,000 orders", ..Row::default() };
+    let ask = async |client: &Client, statement: &Statement| client.query(statement, &[]).await.map(drop).map_err(query_failed);
     let statement = prepare(direct, DASHBOARD).await?;
-    row.straight = Some(
-        median(
-            report,
-            row,
-            |row, time| row.straight = time,
-            async |_| ask(direct, &statement).await,
-        )
-        .await?,
-    );
+    row.straight = Some(median(report, row, |row, time| row.straight = time, async |_| ask(direct, &statement).await).await?);
     let statement = prepare(through, DASHBOARD).await?;
     // A REPEATABLE READ transaction never reads from memory: this is the pool alone.
-    through
-        .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-        .await
-        .map_err(query_failed)?;
-    row.pooled = Some(
-        median(
-            report,
-            row,
-            |row, time| row.pooled = time,
-            async |_| ask(through, &statement).await,
-        )
-        .await?,
-    );
-    through
-        .batch_execute("COMMIT")
-        .await
-        .map_err(query_failed)?;
-    row.cached = Some(
-        median(
-            report,
-            row,
-            |row, time| row.cached = time,
-            async |_| ask(through, &statement).await,
-        )
-        .await?,
-    );
+    through.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await.map_err(query_failed)?;
+    row.pooled = Some(median(report, row, |row, time| row.pooled = time, async |_| ask(through, &statement).await).await?);
+    through.batch_execute("COMMIT").await.map_err(query_failed)?;
+    row.cached = Some(median(report, row, |row, time| row.cached = time, async |_| ask(through, &statement).await).await?);
     report.row(&row);
     Ok(())
 }
 
 /// Each write goes through one pgdial connection, the read that follows at once through another; Postgres itself is the judge.
-async fn freshness(
-    report: &mut Report,
-    direct: &Client,
-    reader: &Client,
-    writer: &Client,
-) -> Result<()> {
-    let (asked, judge) = (
-        prepare(reader, DASHBOARD).await?,
-        prepare(direct, DASHBOARD).await?,
-    );
+async fn freshness(report: &mut Report, direct: &Client, reader: &Client, writer: &Client) -> Result<()> {
+    let (asked, judge) = (prepare(reader, DASHBOARD).await?, prepare(direct, DASHBOARD).await?);
     let insert = prepare(writer, ORDER).await?;
     let first = orders(reader, &asked).await?;
     let mut last = first;
     for n in 1..=WRITES {
-        writer
-            .execute(&insert, &[&(ORDERS + n)])
-            .await
-            .map_err(query_failed)?;
+        writer.execute(&insert, &[&(ORDERS + n)]).await.map_err(query_failed)?;
         let (read, truth) = (orders(reader, &asked).await?, orders(direct, &judge).await?);
         if read != truth || read.0 != last.0 + 1 {
             return Err(Error::new(
                 Kind::Internal,
-                format!(
-                    "a stale read: after write {n} the dashboard through pgdial shows {read:?}, Postgres has {truth:?}"
-                ),
+                format!("a stale read: after write {n} the dashboard through pgdial shows {read:?}, Postgres has {truth:?}"),
             ));
         }
         last = read;
@@ -293,23 +188,10 @@ mod tests {
         let postgres = super::super::Postgres::start(&password).await.unwrap();
         let config = super::super::login(postgres.address(), &password);
         super::super::load(&config).await.unwrap();
-        let (direct, reader, writer) = (
-            connect(&config).await.unwrap(),
-            connect(&config).await.unwrap(),
-            connect(&config).await.unwrap(),
-        );
-        reader
-            .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-            .await
-            .unwrap();
-        let error = freshness(&mut Report::new(), &direct, &reader, &writer)
-            .await
-            .unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .starts_with("a stale read: after write 1 "),
-            "{error}"
-        );
+        let (direct, reader, writer) =
+            (connect(&config).await.unwrap(), connect(&config).await.unwrap(), connect(&config).await.unwrap());
+        reader.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await.unwrap();
+        let error = freshness(&mut Report::new(), &direct, &reader, &writer).await.unwrap_err();
+        assert!(error.to_string().starts_with("a stale read: after write 1 "), "{error}");
     }
 }

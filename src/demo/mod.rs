@@ -84,46 +84,21 @@ impl Demo {
     {
         report.line("pgdial demo");
         let password = postgres::random_word()?;
-        let postgres = report
-            .step("starting a private Postgres", Postgres::start(&password))
-            .await?;
+        let postgres = report.step("starting a private Postgres", Postgres::start(&password)).await?;
         let straight = login(postgres.address(), &password);
-        report
-            .step("loading a sample shop with 300,000 orders", load(&straight))
-            .await?;
-        let config = Config::load(
-            Some(File {
-                name: "demo",
-                text: &settings(&postgres, &password),
-            }),
-            None,
-            [],
-        )?;
-        let running = report
-            .step("starting pgdial in front of it", start(config))
-            .await?;
+        report.step("loading a sample shop with 300,000 orders", load(&straight)).await?;
+        let config = Config::load(Some(File { name: "demo", text: &settings(&postgres, &password) }), None, [])?;
+        let running = report.step("starting pgdial in front of it", start(config)).await?;
         let pgdial = login(running.address, &password);
-        Ok(Self {
-            running,
-            _postgres: postgres,
-            straight,
-            pgdial,
-            password,
-        })
+        Ok(Self { running, _postgres: postgres, straight, pgdial, password })
     }
 
     fn invite(&self, report: &mut Report, once: bool) {
-        let url = format!(
-            "postgres://{USER}:{}@{}/{DATABASE}",
-            self.password, self.running.address
-        );
+        let url = format!("postgres://{USER}:{}@{}/{DATABASE}", self.password, self.running.address);
         report.line("");
         report.line(&format!("  DATABASE_URL={url}"));
         report.line(&format!("  psql '{url}'"));
-        report.line(&format!(
-            "  http://{}/  shows the figures live",
-            self.running.admin
-        ));
+        report.line(&format!("  http://{}/  shows the figures live", self.running.admin));
         report.line("");
         if !once {
             report.line("  Ctrl-C stops everything and leaves nothing behind.");
@@ -140,21 +115,13 @@ impl Demo {
 fn login(address: SocketAddr, password: &str) -> tokio_postgres::Config {
     let mut config = tokio_postgres::Config::new();
     config.host(address.ip().to_string()).port(address.port());
-    config
-        .user(USER)
-        .password(password)
-        .dbname(DATABASE)
-        .application_name("pgdial demo");
+    config.user(USER).password(password).dbname(DATABASE).application_name("pgdial demo");
     config.connect_timeout(Duration::from_secs(10));
     config
 }
 
 async fn load(straight: &tokio_postgres::Config) -> Result<()> {
-    figures::connect(straight)
-        .await?
-        .batch_execute(SHOP)
-        .await
-        .map_err(failed("the sample shop could not be loaded"))
+    figures::connect(straight).await?.batch_execute(SHOP).await.map_err(failed("the sample shop could not be loaded"))
 }
 
 /// The dashboard's tables are cached, `customers` is not: so the same query can be timed with and without memory.
@@ -191,10 +158,7 @@ struct Interrupt {
 impl Interrupt {
     fn new() -> Result<Self> {
         let listen = |kind| signal(kind).map_err(failed("signals cannot be received"));
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-        })
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
 
     async fn wait(&mut self) {
@@ -215,10 +179,7 @@ fn failed<E: std::error::Error + Send + Sync + 'static>(what: &'static str) -> i
 
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
-    causes
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn refused(what: &str) -> io::Error {

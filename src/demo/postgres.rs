@@ -28,13 +28,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between looking for a free port and Postgres taking it somebody else may.
 const PORT_ATTEMPTS: u32 = 3;
 
-const SETTINGS: [&str; 5] = [
-    "fsync=off",
-    "jit=off",
-    "listen_addresses=127.0.0.1",
-    "unix_socket_directories=",
-    "max_connections=100",
-];
+const SETTINGS: [&str; 5] =
+    ["fsync=off", "jit=off", "listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=100"];
 
 pub(super) struct Postgres {
     // Dropped in this order: the server before its directory.
@@ -49,8 +44,7 @@ impl Postgres {
         let directory = Directory::create()?;
         let owner = Owner::find(&directory).await?;
         if let Some(owner) = owner {
-            chown(&directory.0, Some(owner.uid), Some(owner.gid))
-                .map_err(failed("the demo's directory cannot be given away"))?;
+            chown(&directory.0, Some(owner.uid), Some(owner.gid)).map_err(failed("the demo's directory cannot be given away"))?;
         }
         initdb(&programs, &directory, owner, password).await?;
         let mut server = Server::start(&programs, &directory, owner)?;
@@ -63,10 +57,7 @@ impl Postgres {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Self {
-            server,
-            _directory: directory,
-        })
+        Ok(Self { server, _directory: directory })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -77,9 +68,7 @@ impl Postgres {
 /// 24 letters, digits, dashes or underscores: fit for a URL, a TOML string and a shell.
 pub(super) fn random_word() -> Result<String> {
     let mut bytes = [0; 18];
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_| Error::new(Kind::Internal, "the system gives no random bytes"))?;
+    SystemRandom::new().fill(&mut bytes).map_err(|_| Error::new(Kind::Internal, "the system gives no random bytes"))?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
@@ -87,12 +76,9 @@ pub(super) fn random_word() -> Result<String> {
 fn find_programs() -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    for (root, prefix) in [
-        ("/usr/lib/postgresql", ""),
-        ("/usr", "pgsql-"),
-        ("/opt/homebrew/opt", "postgresql@"),
-        ("/usr/local/opt", "postgresql@"),
-    ] {
+    for (root, prefix) in
+        [("/usr/lib/postgresql", ""), ("/usr", "pgsql-"), ("/opt/homebrew/opt", "postgresql@"), ("/usr/local/opt", "postgresql@")]
+    {
         places.extend(versions(Path::new(root), prefix));
     }
     let complete = |place: &PathBuf| PROGRAMS.iter().all(|program| place.join(program).is_file());
@@ -121,10 +107,7 @@ struct Directory(PathBuf);
 impl Directory {
     fn create() -> Result<Self> {
         let path = std::env::temp_dir().join(format!("pgdial-demo-{}", random_word()?));
-        fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&path)
-            .map_err(failed("no directory for the demo"))?;
+        fs::DirBuilder::new().mode(0o700).create(&path).map_err(failed("no directory for the demo"))?;
         Ok(Self(path))
     }
 }
@@ -134,9 +117,7 @@ impl Drop for Directory {
         // A process that was just killed may write its last file while we remove.
         for _ in 0..20 {
             match fs::remove_dir_all(&self.0) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    std::thread::sleep(Duration::from_millis(50))
-                }
+                Err(error) if error.kind() != io::ErrorKind::NotFound => std::thread::sleep(Duration::from_millis(50)),
                 Ok(()) | Err(_) => return,
             }
         }
@@ -158,24 +139,13 @@ impl Owner {
             return Ok(None);
         }
         let id = async |flag: &str| {
-            let output = Command::new("id")
-                .args([flag, "postgres"])
-                .output()
-                .await
-                .ok()?;
-            String::from_utf8(output.stdout)
-                .ok()?
-                .trim()
-                .parse::<u32>()
-                .ok()
+            let output = Command::new("id").args([flag, "postgres"]).output().await.ok()?;
+            String::from_utf8(output.stdout).ok()?.trim().parse::<u32>().ok()
         };
         match (id("-u").await, id("-g").await) {
             (Some(uid), Some(gid)) => Ok(Some(Self { uid, gid })),
-            _ => Err(Error::new(
-                Kind::Config,
-                "Postgres does not run as root, and there is no user postgres to run it as",
-            )
-            .with_hint("run the demo as an ordinary user")),
+            _ => Err(Error::new(Kind::Config, "Postgres does not run as root, and there is no user postgres to run it as")
+                .with_hint("run the demo as an ordinary user")),
         }
     }
 }
@@ -183,13 +153,9 @@ impl Owner {
 /// A program in a process group of its own, so that Ctrl-C reaches only us and we end things in order.
 fn command(program: &Path, directory: &Directory, owner: Option<Owner>) -> std::process::Command {
     let mut command = std::process::Command::new(program);
-    command
-        .current_dir(&directory.0)
-        .process_group(0)
-        .stdin(Stdio::null());
+    command.current_dir(&directory.0).process_group(0).stdin(Stdio::null());
     // PG* variables of ours (PGDATA, PGPORT) must not lead it elsewhere.
-    let foreign =
-        std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PG"));
+    let foreign = std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PG"));
     foreign.for_each(|(name, _)| {
         command.env_remove(name);
     });
@@ -199,56 +165,25 @@ fn command(program: &Path, directory: &Directory, owner: Option<Owner>) -> std::
     command
 }
 
-async fn initdb(
-    programs: &Path,
-    directory: &Directory,
-    owner: Option<Owner>,
-    password: &str,
-) -> Result<()> {
+async fn initdb(programs: &Path, directory: &Directory, owner: Option<Owner>, password: &str) -> Result<()> {
     let secret = directory.0.join("password");
-    write_secret(&secret, password, owner)
-        .map_err(failed("the demo's directory cannot be written"))?;
+    write_secret(&secret, password, owner).map_err(failed("the demo's directory cannot be written"))?;
     let mut initdb = command(&programs.join("initdb"), directory, owner);
-    initdb.args([
-        "--username",
-        USER,
-        "--auth",
-        "scram-sha-256",
-        "--encoding",
-        "UTF8",
-        "--no-locale",
-        "--no-sync",
-    ]);
-    initdb
-        .arg("--pwfile")
-        .arg(&secret)
-        .arg("--pgdata")
-        .arg(directory.0.join("data"));
-    let output = Command::from(initdb)
-        .kill_on_drop(true)
-        .output()
-        .await
-        .map_err(failed("initdb cannot be run"))?;
+    initdb.args(["--username", USER, "--auth", "scram-sha-256", "--encoding", "UTF8", "--no-locale", "--no-sync"]);
+    initdb.arg("--pwfile").arg(&secret).arg("--pgdata").arg(directory.0.join("data"));
+    let output = Command::from(initdb).kill_on_drop(true).output().await.map_err(failed("initdb cannot be run"))?;
     // Gone with the directory in any case; sooner is better.
     let _ = fs::remove_file(&secret);
     if output.status.success() {
         return Ok(());
     }
-    Err(failed("initdb")(refused(
-        String::from_utf8_lossy(&output.stderr).trim(),
-    )))
+    Err(failed("initdb")(refused(String::from_utf8_lossy(&output.stderr).trim())))
 }
 
 fn write_secret(path: &Path, password: &str, owner: Option<Owner>) -> io::Result<()> {
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     io::Write::write_all(&mut file, password.as_bytes())?;
-    owner.map_or(Ok(()), |owner| {
-        chown(path, Some(owner.uid), Some(owner.gid))
-    })
+    owner.map_or(Ok(()), |owner| chown(path, Some(owner.uid), Some(owner.gid)))
 }
 
 /// The process; dropped, it is stopped.
@@ -264,28 +199,15 @@ impl Server {
         let (data, log) = (directory.0.join("data"), directory.0.join("log"));
         let address = free_address().map_err(failed("no free port"))?;
         let mut postgres = command(&programs.join("postgres"), directory, owner);
-        postgres
-            .arg("-D")
-            .arg(&data)
-            .arg("-p")
-            .arg(address.port().to_string());
+        postgres.arg("-D").arg(&data).arg("-p").arg(address.port().to_string());
         postgres.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
-        let output =
-            fs::File::create(&log).map_err(failed("the demo's directory cannot be written"))?;
+        let output = fs::File::create(&log).map_err(failed("the demo's directory cannot be written"))?;
         postgres.stdout(Stdio::null()).stderr(output);
-        let child = Command::from(postgres)
-            .spawn()
-            .map_err(failed("postgres cannot be run"))?;
+        let child = Command::from(postgres).spawn().map_err(failed("postgres cannot be run"))?;
         let mut stop = command(&programs.join("pg_ctl"), directory, owner);
-        stop.args([OsStr::new("stop"), OsStr::new("-D"), data.as_os_str()])
-            .args(["-m", "immediate", "-w", "-t", "10"]);
+        stop.args([OsStr::new("stop"), OsStr::new("-D"), data.as_os_str()]).args(["-m", "immediate", "-w", "-t", "10"]);
         stop.stdout(Stdio::null()).stderr(Stdio::null());
-        Ok(Self {
-            child,
-            address,
-            log,
-            stop,
-        })
+        Ok(Self { child, address, log, stop })
     }
 
     /// Until it takes connections and has the database.
@@ -297,10 +219,7 @@ impl Server {
             match super::figures::connect(&config).await {
                 Ok(client) => {
                     let create = format!("CREATE DATABASE {DATABASE}");
-                    return client
-                        .batch_execute(&create)
-                        .await
-                        .map_err(failed("the demo's database cannot be made"));
+                    return client.batch_execute(&create).await.map_err(failed("the demo's database cannot be made"));
                 }
                 Err(error) if begun.elapsed() > START_TIMEOUT => return Err(error),
                 Err(_) if self.has_ended() => {
@@ -344,10 +263,7 @@ mod tests {
             fs::create_dir(directory.0.join(name)).unwrap();
         }
         let found = versions(&directory.0, "");
-        let names: Vec<_> = found
-            .iter()
-            .map(|path| path.strip_prefix(&directory.0).unwrap().to_str().unwrap())
-            .collect();
+        let names: Vec<_> = found.iter().map(|path| path.strip_prefix(&directory.0).unwrap().to_str().unwrap()).collect();
         assert_eq!(names, ["18/bin", "15/bin", "9/bin"]);
         let path = directory.0.clone();
         drop(directory);
@@ -358,10 +274,7 @@ mod tests {
     fn a_random_word_needs_no_quotes() {
         let word = random_word().unwrap();
         assert_eq!(word.len(), 24);
-        assert!(
-            word.bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-        );
+        assert!(word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
         assert_ne!(word, random_word().unwrap());
     }
 }

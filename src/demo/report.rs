@@ -23,10 +23,7 @@ pub(super) struct Row {
 
 impl Report {
     pub(super) fn new() -> Self {
-        Self {
-            live: std::io::stdout().is_terminal(),
-            drawn: Instant::now(),
-        }
+        Self { live: std::io::stdout().is_terminal(), drawn: Instant::now() }
     }
 
     /// A line that is final.
@@ -35,11 +32,7 @@ impl Report {
     }
 
     /// Does something and shows how long it takes.
-    pub(super) async fn step<T, E>(
-        &mut self,
-        what: &str,
-        work: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, E> {
+    pub(super) async fn step<T, E>(&mut self, what: &str, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         let begun = Instant::now();
         let mut tick = interval(REDRAW);
         tokio::pin!(work);
@@ -59,10 +52,7 @@ impl Report {
 
     pub(super) fn head(&mut self) {
         self.line("");
-        self.line(&format!(
-            "  {:<30}{:>10}{:>10}{:>10}",
-            "median", "straight", "pooled", "cached"
-        ));
+        self.line(&format!("  {:<30}{:>10}{:>10}{:>10}", "median", "straight", "pooled", "cached"));
     }
 
     /// Is it time to show the row again?
@@ -97,13 +87,7 @@ impl Report {
 impl Row {
     fn text(&self) -> String {
         let [straight, pooled, cached] = [self.straight, self.pooled, self.cached].map(cell);
-        format!(
-            "  {:<30}{straight:>10}{pooled:>10}{cached:>10}  {}",
-            self.label,
-            self.verdict()
-        )
-        .trim_end()
-        .to_owned()
+        format!("  {:<30}{straight:>10}{pooled:>10}{cached:>10}  {}", self.label, self.verdict()).trim_end().to_owned()
     }
 
     /// How the last column compares with the first.
@@ -141,12 +125,7 @@ mod tests {
 
     fn row(straight: u64, pooled: Option<u64>, cached: Option<u64>) -> Row {
         let us = Duration::from_micros;
-        Row {
-            label: "x",
-            straight: Some(us(straight)),
-            pooled: pooled.map(us),
-            cached: cached.map(us),
-        }
+        Row { label: "x", straight: Some(us(straight)), pooled: pooled.map(us), cached: cached.map(us) }
     }
 
     #[test]
@@ -160,22 +139,12 @@ mod tests {
 
     #[test]
     fn the_widest_row_fits_a_terminal() {
-        let row = Row {
-            label: "dashboard over 300,000 orders",
-            ..row(9_999_900, Some(9_999_900), Some(100))
-        };
-        assert!(
-            row.text().len() < 80,
-            "a longer line would wrap, and could not be redrawn: {}",
-            row.text().len()
-        );
+        let row = Row { label: "dashboard over 300,000 orders", ..row(9_999_900, Some(9_999_900), Some(100)) };
+        assert!(row.text().len() < 80, "a longer line would wrap, and could not be redrawn: {}", row.text().len());
     }
 
     #[test]
     fn an_unknown_cell_is_a_dash() {
-        assert_eq!(
-            row(1_500, None, None).text(),
-            format!("  {:<30}{:>10}{:>10}{:>10}", "x", "1.500 ms", "-", "-")
-        );
+        assert_eq!(row(1_500, None, None).text(), format!("  {:<30}{:>10}{:>10}{:>10}", "x", "1.500 ms", "-", "-"));
     }
 }

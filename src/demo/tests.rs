@@ -10,9 +10,7 @@ use super::*;
 use crate::config::Host;
 
 async fn relay(config: &Config, connections: Arc<AtomicU32>) -> Running {
-    let Host::Tcp { host, port } = config.databases[0].upstream.host.clone() else {
-        panic!("the demo's Postgres is on TCP")
-    };
+    let Host::Tcp { host, port } = config.databases[0].upstream.host.clone() else { panic!("the demo's Postgres is on TCP") };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, mut stopped) = watch::channel(false);
@@ -28,12 +26,7 @@ async fn relay(config: &Config, connections: Arc<AtomicU32>) -> Running {
             });
         }
     });
-    Running {
-        address,
-        admin: address,
-        stop,
-        task,
-    }
+    Running { address, admin: address, stop, task }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,21 +42,12 @@ async fn runs_from_start_to_end_and_leaves_nothing_behind() {
     .await
     .unwrap();
     assert!(connections.load(Ordering::Relaxed) > 3);
-    let Some(Host::Tcp { host, port }) = upstream.lock().unwrap().take() else {
-        panic!("pgdial was not started")
-    };
-    assert!(
-        TcpStream::connect((host, port)).await.is_err(),
-        "Postgres still runs"
-    );
+    let Some(Host::Tcp { host, port }) = upstream.lock().unwrap().take() else { panic!("pgdial was not started") };
+    assert!(TcpStream::connect((host, port)).await.is_err(), "Postgres still runs");
 }
 
 #[tokio::test]
 async fn a_pgdial_that_does_not_start_ends_the_demo_with_its_error() {
-    let error = run(true, async |_| {
-        Err(Error::new(Kind::Config, "no such luck"))
-    })
-    .await
-    .unwrap_err();
+    let error = run(true, async |_| Err(Error::new(Kind::Config, "no such luck"))).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Config);
 }

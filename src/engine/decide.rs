@@ -35,7 +35,9 @@ impl ReadBatch<'_> {
             values.any(|(at, value)| parameters.formats.of(at) == 0 && value.is_some_and(has_time_word))
         });
         // A type of a user brings its own operators and functions along.
-        [(user_type, NoCache::UserType), (time_word, NoCache::TimeWord)].into_iter().find_map(|(holds, reason)| holds.then_some(reason))
+        [(user_type, NoCache::UserType), (time_word, NoCache::TimeWord)]
+            .into_iter()
+            .find_map(|(holds, reason)| holds.then_some(reason))
     }
 }
 
@@ -114,7 +116,13 @@ impl Engine {
             Answering::Simple | Answering::Extended { describe: true, .. } => Columns::Needed,
             Answering::Extended { describe: false, .. } => Columns::NotNeeded,
         };
-        let builder = reads.key.restart().part(reads.reader.role.as_bytes()).part(&reads.reader.settings).part(batch.text).part(batch.types);
+        let builder = reads
+            .key
+            .restart()
+            .part(reads.reader.role.as_bytes())
+            .part(&reads.reader.settings)
+            .part(batch.text)
+            .part(batch.types);
         let key = add_parameters(builder, batch.parameters.as_ref()).finish();
         if behind {
             // Earlier replies are still to come: a look-up now would be one before its turn. Behind a write of its own it
@@ -170,7 +178,9 @@ impl Engine {
             return Some(ReadBatch { len: cursor.at, text, types: b"", class, parse: None, parameters: None, how });
         }
         let (parse, bind) = match first {
-            tag::PARSE if !self.session.materialised => (Some((Parse::decode(body).ok()?, input.get(..cursor.at)?)), cursor.body_of(tag::BIND)?),
+            tag::PARSE if !self.session.materialised => {
+                (Some((Parse::decode(body).ok()?, input.get(..cursor.at)?)), cursor.body_of(tag::BIND)?)
+            }
             tag::BIND => (None, body),
             _ => return None,
         };
@@ -200,7 +210,15 @@ impl Engine {
                 }
                 let class = self.classify(parse.text);
                 let types = parse.types.as_bytes();
-                Some(ReadBatch { len, text: parse.text, types, class, parse: Some((parse.name, message)), parameters: Some(parameters), how })
+                Some(ReadBatch {
+                    len,
+                    text: parse.text,
+                    types,
+                    class,
+                    parse: Some((parse.name, message)),
+                    parameters: Some(parameters),
+                    how,
+                })
             }
             None => self.known_batch(bind.statement, text, len, parameters, how),
         }
@@ -260,7 +278,10 @@ impl<'a> Cursor<'a> {
 }
 
 /// Formats that are all text say nothing: a simple Query and a Bind without formats share an entry.
-fn add_parameters<'k>(key: &'k mut crate::cache::KeyBuilder, parameters: Option<&Parameters<'_>>) -> &'k mut crate::cache::KeyBuilder {
+fn add_parameters<'k>(
+    key: &'k mut crate::cache::KeyBuilder,
+    parameters: Option<&Parameters<'_>>,
+) -> &'k mut crate::cache::KeyBuilder {
     let Some(parameters) = parameters else {
         return key.part(b"").part(b"").part(b"");
     };

@@ -11,10 +11,10 @@ use crate::plan::{Plan, STAND_IN_PARAMETERS};
 use crate::query::{Kind, Statement};
 use crate::wire::frontend::{self, Bind, Describe, Target};
 
-use super::{Engine, StandIn};
 use super::ledger::{Ask, Owner};
 use super::route::Route;
 use super::undo::Undo;
+use super::{Engine, StandIn};
 
 impl Engine {
     /// The transaction has failed for certain, and this is not what ends it.

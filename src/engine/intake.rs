@@ -104,7 +104,12 @@ impl Engine {
             self.rest_in = Rest { left: header.len - here, to: Sink::Drop };
             return Ok(Next::Took(here));
         }
-        let message = Message { tag: header.tag, range: at..at + here, body: rest.get(Header::LEN..here).unwrap_or_default(), whole_len: header.len };
+        let message = Message {
+            tag: header.tag,
+            range: at..at + here,
+            body: rest.get(Header::LEN..here).unwrap_or_default(),
+            whole_len: header.len,
+        };
         if header.tag == tag::TERMINATE {
             // Postgres answers what came before, and then reads on.
             let answers_due = self.server.as_ref().is_some_and(|server| server.ledger.ends_with_sync());

@@ -291,7 +291,14 @@ impl Ledger {
                 Ask::CopyEnd => {
                     self.take();
                 }
-                Ask::Parse | Ask::Bind | Ask::Describe | Ask::Execute | Ask::Close | Ask::Sync | Ask::Query | Ask::FunctionCall => {
+                Ask::Parse
+                | Ask::Bind
+                | Ask::Describe
+                | Ask::Execute
+                | Ask::Close
+                | Ask::Sync
+                | Ask::Query
+                | Ask::FunctionCall => {
                     return None;
                 }
             }
@@ -351,9 +358,10 @@ impl Ledger {
             (tag::PARAMETER_DESCRIPTION, Ask::Describe)
             | (tag::EMPTY_QUERY_RESPONSE | tag::ROW_DESCRIPTION, Ask::Query)
             | (tag::FUNCTION_CALL_RESPONSE, Ask::FunctionCall)
-            | (tag::DATA_ROW | tag::COPY_OUT_RESPONSE | tag::COPY_DATA | tag::COPY_DONE | tag::COPY_BOTH_RESPONSE, Ask::Execute | Ask::Query) => {
-                Ok(Receipt::Part(owner))
-            }
+            | (
+                tag::DATA_ROW | tag::COPY_OUT_RESPONSE | tag::COPY_DATA | tag::COPY_DONE | tag::COPY_BOTH_RESPONSE,
+                Ask::Execute | Ask::Query,
+            ) => Ok(Receipt::Part(owner)),
             // The marker was sent while the server still owed the client for a Sync that a failed COPY had not read.
             (tag::READY_FOR_QUERY, Ask::Close) if owner == Owner::Own => Ok(Receipt::Part(Owner::Client)),
             _ => Err(desync),
@@ -375,7 +383,9 @@ impl Ledger {
         match ask {
             // These answer ReadyForQuery after their error, and nothing behind them is skipped.
             Ask::Sync | Ask::Query | Ask::FunctionCall => self.queue.push_front(Owed { ask, owner, hint, undo: None }),
-            Ask::Parse | Ask::Bind | Ask::Describe | Ask::Execute | Ask::Close | Ask::CopyEnd | Ask::Local(_) => self.skip_to_sync(&mut skipped),
+            Ask::Parse | Ask::Bind | Ask::Describe | Ask::Execute | Ask::Close | Ask::CopyEnd | Ask::Local(_) => {
+                self.skip_to_sync(&mut skipped)
+            }
         }
         skipped.reverse();
         Receipt::Failed { owner, hint, own: undo, skipped }
@@ -395,7 +405,14 @@ impl Ledger {
             match next {
                 Ask::Sync => self.swallowed_syncs += 1,
                 Ask::CopyEnd => self.copy = Copy::Ended,
-                Ask::Parse | Ask::Bind | Ask::Describe | Ask::Execute | Ask::Close | Ask::Query | Ask::FunctionCall | Ask::Local(_) => return,
+                Ask::Parse
+                | Ask::Bind
+                | Ask::Describe
+                | Ask::Execute
+                | Ask::Close
+                | Ask::Query
+                | Ask::FunctionCall
+                | Ask::Local(_) => return,
             }
             self.queue.remove(1);
             if self.copy == Copy::Ended {

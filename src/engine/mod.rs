@@ -330,7 +330,11 @@ impl Engine {
 
     /// Nothing is under way: the moment to let a client go when pgdial drains.
     pub fn is_quiet(&self) -> bool {
-        !self.busy && !self.open_batch && self.rest_in.left == 0 && self.status == TransactionStatus::Idle && self.server.as_ref().is_none_or(|s| s.ledger.is_idle())
+        !self.busy
+            && !self.open_batch
+            && self.rest_in.left == 0
+            && self.status == TransactionStatus::Idle
+            && self.server.as_ref().is_none_or(|s| s.ledger.is_idle())
     }
 
     /// The client is gone: what becomes of the server. None while pgdial's own clean-up is under way, see

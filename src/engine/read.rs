@@ -9,9 +9,9 @@ use crate::query::Statement;
 use crate::session::Pin;
 use crate::wire::backend::tag;
 
+use super::Engine;
 use super::ledger::Owner;
 use super::shared::{CacheShared, Reader};
-use super::Engine;
 
 /// Present while the cache is on.
 pub(super) struct Reads {
@@ -53,7 +53,6 @@ impl Reads {
             decided: false,
         }
     }
-
 
     /// Something that may have written, or may still write, is under way.
     pub(super) fn is_writing(&self) -> bool {

@@ -13,7 +13,7 @@ use crate::wire::diagnostics::{self, Fields, Severity};
 use super::ledger::{Ask, Owed, Owner, Receipt, hint_of};
 use super::route::Route;
 use super::undo::Undo;
-use super::{Engine, Finished, Server, Release, Rest, Sink, Taken, Want, synth};
+use super::{Engine, Finished, Release, Rest, Server, Sink, Taken, Want, synth};
 
 /// ParameterStatus, CommandComplete and ReadyForQuery are read whole, errors up to this length; nothing that Postgres sends in them is longer.
 const READ_MAX: usize = 64 * 1024;
@@ -85,7 +85,10 @@ impl Engine {
             self.learnt(message, body, whole);
         }
         let Some(server) = self.server.as_mut() else { return Ok(Sink::Drop) };
-        let receipt = server.ledger.receive(message).map_err(|desync| broken(&format!("message {:?} that nothing of ours asked for", char::from(desync.tag))))?;
+        let receipt = server
+            .ledger
+            .receive(message)
+            .map_err(|desync| broken(&format!("message {:?} that nothing of ours asked for", char::from(desync.tag))))?;
         match receipt {
             Receipt::Part(owner) => {
                 if message == tag::COPY_IN_RESPONSE && server.ledger.head() == Some(Ask::Execute) {
@@ -103,7 +106,7 @@ impl Engine {
                 self.settle_doubt(body);
                 let told = told_by(own.as_deref());
                 self.failed(own, skipped);
-                let renamed = self.renamed(body, told, hint);
+                let renamed = self.renamed(body, told.as_ref(), hint);
                 self.fail_fill();
                 if owner == Owner::Own {
                     return Err(broken("it refused a clean-up of ours"));
@@ -133,8 +136,8 @@ impl Engine {
     /// A syntax error is found before anything of a text is run: it has left nothing behind.
     fn settle_doubt(&mut self, error: &[u8]) {
         // It is the last thing that was sent, and its ReadyForQuery is still to come.
-        let its_own = |server: &Box<Server>| server.ledger.len() == 1 && server.ledger.head() == Some(Ask::Query);
-        if !self.server.as_ref().is_some_and(its_own) {
+        let its_own = |server: &Server| server.ledger.len() == 1 && server.ledger.head() == Some(Ask::Query);
+        if !self.server.as_deref().is_some_and(its_own) {
             return;
         }
         let Some(before) = self.doubt.take() else { return };
@@ -147,18 +150,19 @@ impl Engine {
 
     /// The error with the client's own name for the statement, if it has pgdial's. What was skipped has been taken back, so
     /// that a name which a later message would have dropped is there again.
-    fn renamed(&self, body: &[u8], told: Option<Told>, hint: u32) -> Option<Vec<u8>> {
+    fn renamed(&self, body: &[u8], told: Option<&Told>, hint: u32) -> Option<Vec<u8>> {
         let prefix = self.shared.plans.prefix().as_bytes();
         let at = memchr::memmem::find(body, prefix)?;
         let rest = body.get(at..)?;
         let end = rest.iter().position(|byte| !(byte.is_ascii_alphanumeric() || *byte == b'_'))?;
         let ours = rest.get(..end)?;
-        let (theirs, requires) = match &told {
+        let (theirs, requires) = match told {
             Some(told) => (&*told.name, told.requires),
             None => (self.name_of(ours, hint)?, None),
         };
         let fields = Fields::decode(body).ok()?;
-        let replaced: Vec<(u8, Vec<u8>)> = fields.iter().map(|(code, text)| (code, renumbered(replace(text, ours, theirs), theirs, requires))).collect();
+        let replaced: Vec<(u8, Vec<u8>)> =
+            fields.iter().map(|(code, text)| (code, renumbered(replace(text, ours, theirs), theirs, requires))).collect();
         let mut out = Vec::new();
         diagnostics::encode_fields(tag::ERROR_RESPONSE, replaced.iter().map(|(code, text)| (*code, &**text)), &mut out);
         Some(out)
@@ -167,7 +171,8 @@ impl Engine {
     /// The client's name for a plan: one that it has, or had before a later batch that is unanswered.
     fn name_of(&self, plan: &[u8], hint: u32) -> Option<&[u8]> {
         let open = self.server.iter().flat_map(|server| server.ledger.undos().filter_map(Undo::name_before));
-        let names = || self.session.statements.iter().chain(open.clone()).filter(|(_, known)| known.name() == plan).map(|(name, _)| name);
+        let names =
+            || self.session.statements.iter().chain(open.clone()).filter(|(_, known)| known.name() == plan).map(|(name, _)| name);
         names().find(|name| hint_of(name) == hint).or_else(|| names().next())
     }
 
@@ -328,7 +333,8 @@ impl Engine {
     /// Gives the server back if nothing ties the client to it.
     pub(super) fn offer_release(&mut self) {
         let Some(server) = self.server.as_ref() else { return };
-        let quiet = server.ledger.is_idle() && self.status == TransactionStatus::Idle && self.rest_in.left == 0 && !self.open_batch;
+        let quiet =
+            server.ledger.is_idle() && self.status == TransactionStatus::Idle && self.rest_in.left == 0 && !self.open_batch;
         if quiet && self.session.pins.is_empty() {
             self.release = Some(if server.spoiled { Release::Close } else { Release::Reuse });
         }
@@ -369,7 +375,9 @@ impl Engine {
             }
             Undo::Evicted { absent: true, .. } => {}
             // Perhaps a later batch closes it; then it is that batch's to restore.
-            Undo::Evicted { id, name, absent: false } if !server.ledger.mark_evicted(id, false) => server.plans.restore(id, name, u64::MAX),
+            Undo::Evicted { id, name, absent: false } if !server.ledger.mark_evicted(id, false) => {
+                server.plans.restore(id, name, u64::MAX)
+            }
             Undo::Evicted { .. } => {}
             Undo::Closed { name, plan } => {
                 self.session.statements.insert(&name, plan);
@@ -406,7 +414,13 @@ fn told_by(own: Option<&Undo>) -> Option<Told> {
     match own? {
         Undo::Named { name, .. } => Some(Told { name: name.clone(), requires: None }),
         Undo::StandIn { name, requires } => Some(Told { name: name.clone(), requires: *requires }),
-        _ => None,
+        Undo::Learning(_)
+        | Undo::Injected(_)
+        | Undo::Evicted { .. }
+        | Undo::Closed { .. }
+        | Undo::Unnamed { .. }
+        | Undo::UnnamedClosed { .. }
+        | Undo::UnnamedInjected { .. } => None,
     }
 }
 
@@ -441,7 +455,11 @@ fn replace(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
 /// The number at the end of a CommandComplete: `SELECT 5`, `INSERT 0 1`.
 fn rows_of(tag: &[u8]) -> u64 {
     let digits = tag.iter().rev().skip(1).take_while(|byte| byte.is_ascii_digit());
-    digits.take(18).enumerate().map(|(place, digit)| u64::from(digit - b'0') * 10_u64.pow(u32::try_from(place).unwrap_or(0))).sum()
+    digits
+        .take(18)
+        .enumerate()
+        .map(|(place, digit)| u64::from(digit - b'0') * 10_u64.pow(u32::try_from(place).unwrap_or(0)))
+        .sum()
 }
 
 fn sink_of(owner: Owner) -> Sink {

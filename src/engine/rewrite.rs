@@ -11,8 +11,8 @@ use crate::pg::TransactionStatus;
 use crate::plan::Plan;
 use crate::query::Statement;
 use crate::session::{Pin, Unnamed, UnnamedId};
-use crate::wire::{Frame, Header, Oids};
 use crate::wire::frontend::{self, Bind, Close, Describe, Parse, Target, tag};
+use crate::wire::{Frame, Header, Oids};
 
 use super::depend::sees_names;
 use super::intake::{Message, TEXT_MAX};
@@ -146,7 +146,10 @@ impl Engine {
         if self.session.materialised {
             return self.send(Ask::Bind, message, route);
         }
-        if self.lacks(&plan) && self.is_refused_by_failure(&plan.class) && self.bind_stand_in(&bind, plan.described().parameter_count(), route) {
+        if self.lacks(&plan)
+            && self.is_refused_by_failure(&plan.class)
+            && self.bind_stand_in(&bind, plan.described().parameter_count(), route)
+        {
             return self.drop_rest(message);
         }
         self.provide(&plan, route);

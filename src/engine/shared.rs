@@ -136,7 +136,14 @@ impl CacheShared {
     pub fn new(database: Database, rules: Rules, snapshot: Box<dyn Fn() -> Option<Arc<Snapshot>> + Send + Sync>) -> Self {
         let footprints = lru::LruCache::with_hasher(MEMO, foldhash::fast::RandomState::default());
         let rules = Mutex::new(Arc::new(rules));
-        Self { database, rules, rules_version: AtomicU64::new(0), snapshot, plans: PlanMemo::new(MEMO), footprints: Mutex::new(footprints) }
+        Self {
+            database,
+            rules,
+            rules_version: AtomicU64::new(0),
+            snapshot,
+            plans: PlanMemo::new(MEMO),
+            footprints: Mutex::new(footprints),
+        }
     }
 
     /// Other rules, from now on. Their periods count for answers already kept.
@@ -162,7 +169,8 @@ impl CacheShared {
 
     /// Whether a function that it names is not Postgres's own.
     pub(super) fn calls_user_code(&self, statement: &Statement) -> bool {
-        let is_user = |snapshot: Arc<Snapshot>| statement.functions.iter().any(|name| snapshot.function_class(name) >= FunctionClass::User);
+        let is_user =
+            |snapshot: Arc<Snapshot>| statement.functions.iter().any(|name| snapshot.function_class(name) >= FunctionClass::User);
         !statement.functions.is_empty() && (self.snapshot)().is_none_or(is_user)
     }
 

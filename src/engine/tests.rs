@@ -44,9 +44,14 @@ pub(super) fn shared(cache: Option<CacheShared>) -> Arc<Shared> {
 }
 
 pub(super) fn reader() -> Arc<Reader> {
-    Arc::new(Reader { set: 0, role: "app".into(), search_path: vec!["public".into()], settings: Box::default(), read_committed: true })
+    Arc::new(Reader {
+        set: 0,
+        role: "app".into(),
+        search_path: vec!["public".into()],
+        settings: Box::default(),
+        read_committed: true,
+    })
 }
-
 
 impl Rig {
     pub(super) fn new(chunk: usize) -> Self {
@@ -251,7 +256,10 @@ pub(super) fn report(severity: Severity, code: &[u8; 5]) -> Vec<u8> {
     made(|out| Report { severity, sqlstate: SqlState(*code), message: "as it is", detail: None, hint: None }.encode_error(out))
 }
 pub(super) fn notice() -> Vec<u8> {
-    made(|out| Report { severity: Severity::Notice, sqlstate: SqlState(*b"00000"), message: "by the way", detail: None, hint: None }.encode_notice(out))
+    made(|out| {
+        Report { severity: Severity::Notice, sqlstate: SqlState(*b"00000"), message: "by the way", detail: None, hint: None }
+            .encode_notice(out)
+    })
 }
 pub(super) fn parameter(name: &str, value: &str) -> Vec<u8> {
     made(|out| ParameterStatus { name: name.as_bytes(), value: value.as_bytes() }.encode(out))
@@ -290,7 +298,9 @@ fn frontend_words(bytes: &[u8]) -> String {
 fn backend_words(bytes: &[u8]) -> String {
     let word = |(tag, body): (u8, &[u8])| match tag {
         backend::tag::ERROR_RESPONSE => format!("E {}", Fields::decode(body).unwrap().sqlstate().unwrap().as_str()),
-        backend::tag::READY_FOR_QUERY | backend::tag::COMMAND_COMPLETE => format!("{} {}", tag as char, text(body).trim_end_matches('\0')),
+        backend::tag::READY_FOR_QUERY | backend::tag::COMMAND_COMPLETE => {
+            format!("{} {}", tag as char, text(body).trim_end_matches('\0'))
+        }
         backend::tag::PARAMETER_STATUS => format!("S {}", text(body).trim_end_matches('\0').replace('\0', "=")),
         _ => (tag as char).to_string(),
     };

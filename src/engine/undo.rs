@@ -10,7 +10,13 @@ impl Undo {
     pub(super) fn concerns_name(&self, wanted: &[u8]) -> bool {
         match self {
             Self::Named { name, .. } | Self::Closed { name, .. } => **name == *wanted,
-            Self::Learning(_) | Self::StandIn { .. } | Self::Injected(_) | Self::Evicted { .. } | Self::Unnamed { .. } | Self::UnnamedClosed { .. } | Self::UnnamedInjected { .. } => false,
+            Self::Learning(_)
+            | Self::StandIn { .. }
+            | Self::Injected(_)
+            | Self::Evicted { .. }
+            | Self::Unnamed { .. }
+            | Self::UnnamedClosed { .. }
+            | Self::UnnamedInjected { .. } => false,
         }
     }
 
@@ -34,7 +40,12 @@ impl Undo {
         match self {
             Self::Named { written, .. } => *written,
             Self::Injected(id) | Self::Evicted { id, .. } => Some(*id),
-            Self::Learning(_) | Self::StandIn { .. } | Self::Closed { .. } | Self::Unnamed { .. } | Self::UnnamedClosed { .. } | Self::UnnamedInjected { .. } => None,
+            Self::Learning(_)
+            | Self::StandIn { .. }
+            | Self::Closed { .. }
+            | Self::Unnamed { .. }
+            | Self::UnnamedClosed { .. }
+            | Self::UnnamedInjected { .. } => None,
         }
     }
 
@@ -49,7 +60,13 @@ impl Undo {
     pub(super) fn client_before(&self) -> Option<&Option<Box<Unnamed>>> {
         match self {
             Self::Unnamed { client, .. } | Self::UnnamedClosed { client } => Some(client),
-            Self::Named { .. } | Self::Learning(_) | Self::StandIn { .. } | Self::Injected(_) | Self::Evicted { .. } | Self::Closed { .. } | Self::UnnamedInjected { .. } => None,
+            Self::Named { .. }
+            | Self::Learning(_)
+            | Self::StandIn { .. }
+            | Self::Injected(_)
+            | Self::Evicted { .. }
+            | Self::Closed { .. }
+            | Self::UnnamedInjected { .. } => None,
         }
     }
 
@@ -57,7 +74,13 @@ impl Undo {
     pub(super) fn server_before(&self) -> Option<&Option<UnnamedId>> {
         match self {
             Self::Unnamed { server, .. } | Self::UnnamedInjected { server } => Some(server),
-            Self::Named { .. } | Self::Learning(_) | Self::StandIn { .. } | Self::Injected(_) | Self::Evicted { .. } | Self::Closed { .. } | Self::UnnamedClosed { .. } => None,
+            Self::Named { .. }
+            | Self::Learning(_)
+            | Self::StandIn { .. }
+            | Self::Injected(_)
+            | Self::Evicted { .. }
+            | Self::Closed { .. }
+            | Self::UnnamedClosed { .. } => None,
         }
     }
 }

@@ -9,9 +9,7 @@ fn wire(error: &Error) -> Vec<u8> {
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack
-        .windows(needle.len())
-        .any(|window| window == needle)
+    haystack.windows(needle.len()).any(|window| window == needle)
 }
 
 #[test]
@@ -35,11 +33,7 @@ fn each_kind_has_its_sqlstate_level_and_fate() {
         (Kind::Limit, b"53300", Fatal, Keep),
         (Kind::Internal, b"XX000", Fatal, Close),
     ];
-    assert_eq!(
-        table.map(|row| row.0),
-        Kind::ALL,
-        "the table lists every kind once, in order"
-    );
+    assert_eq!(table.map(|row| row.0), Kind::ALL, "the table lists every kind once, in order");
     for (kind, sqlstate, level, fate) in table {
         assert_eq!(kind.sqlstate(), SqlState(*sqlstate), "{kind}");
         assert_eq!(kind.level(), level, "{kind}");
@@ -50,11 +44,7 @@ fn each_kind_has_its_sqlstate_level_and_fate() {
 #[test]
 fn words_are_distinct_and_snake_case() {
     let mut words: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
-    assert!(
-        words
-            .iter()
-            .all(|word| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
-    );
+    assert!(words.iter().all(|word| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
     words.sort_unstable();
     words.dedup();
     assert_eq!(words.len(), Kind::ALL.len());
@@ -62,12 +52,9 @@ fn words_are_distinct_and_snake_case() {
 
 #[test]
 fn the_response_has_postgres_layout() {
-    let error = Error::new(Kind::CheckoutTimeout, "no server became free within 5s")
-        .with_hint("raise [pool] size");
+    let error = Error::new(Kind::CheckoutTimeout, "no server became free within 5s").with_hint("raise [pool] size");
     let mut expected = Vec::new();
-    expected.extend_from_slice(
-        b"SERROR\0VERROR\0C53300\0Mno server became free within 5s\0Hraise [pool] size\0\0",
-    );
+    expected.extend_from_slice(b"SERROR\0VERROR\0C53300\0Mno server became free within 5s\0Hraise [pool] size\0\0");
     let len = (expected.len() + 4) as u32;
     let mut message = vec![b'E'];
     message.extend_from_slice(&len.to_be_bytes());
@@ -81,10 +68,7 @@ fn a_source_never_reaches_the_client() {
     let error = Error::new(Kind::Connect, "cannot reach Postgres").with_source(source);
     assert!(!contains(&wire(&error), b"hunter2"));
     assert!(!error.to_string().contains("hunter2"));
-    assert_eq!(
-        StdError::source(&error).map(ToString::to_string).as_deref(),
-        Some("password=hunter2")
-    );
+    assert_eq!(StdError::source(&error).map(ToString::to_string).as_deref(), Some("password=hunter2"));
 }
 
 #[test]
@@ -116,8 +100,5 @@ fn a_violation_keeps_its_words_and_code() {
     assert_eq!(error.sqlstate(), violation.sqlstate());
     assert_eq!(error.message(), violation.to_string());
     assert_eq!(error.level(), Severity::Fatal);
-    assert_eq!(
-        Error::from(Violation::TrailingBytes).level(),
-        Severity::Error
-    );
+    assert_eq!(Error::from(Violation::TrailingBytes).level(), Severity::Error);
 }

@@ -73,14 +73,7 @@ where
     ) -> Self {
         database.suspend(Suspension::FeedLost);
         server.application_name("pgdial feed");
-        Self {
-            server,
-            tls,
-            settings,
-            database,
-            catalog,
-            reload: Box::new(reload),
-        }
+        Self { server, tls, settings, database, catalog, reload: Box::new(reload) }
     }
 
     /// Listens for good: the task ends by being aborted.
@@ -92,11 +85,7 @@ where
             // First of all: from here on nothing comes from memory.
             self.database.suspend(Suspension::FeedLost);
             tracing::warn!(database = self.database.name(), %loss, "feed lost: nothing is answered from memory");
-            pause = if heard {
-                FIRST_PAUSE
-            } else {
-                (pause * 2).min(LAST_PAUSE)
-            };
+            pause = if heard { FIRST_PAUSE } else { (pause * 2).min(LAST_PAUSE) };
             sleep(pause).await;
         }
     }
@@ -122,11 +111,7 @@ where
         }
         self.database.resume(Suspension::FeedLost);
         *heard = true;
-        tracing::info!(
-            database = self.database.name(),
-            channel = self.settings.channel,
-            "feed: listening"
-        );
+        tracing::info!(database = self.database.name(), channel = self.settings.channel, "feed: listening");
         // A pause and an answer together take no longer than the lag that is allowed.
         let half = (self.settings.max_lag / 2).clamp(MIN_PROBE, MAX_PROBE);
         loop {
@@ -143,11 +128,7 @@ where
         U: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     {
         poll_fn(|cx| {
-            let (change, loss) = drain(
-                cx,
-                |cx| link.poll_message(cx),
-                |payload| self.change(payload),
-            );
+            let (change, loss) = drain(cx, |cx| link.poll_message(cx), |payload| self.change(payload));
             self.apply(&change);
             loss.map_or(Poll::Pending, Poll::Ready)
         })
@@ -158,9 +139,7 @@ where
     fn change(&self, payload: &str) -> Change {
         let snapshot = (self.catalog)();
         // Under an older snapshot the name may have meant another table.
-        let current = snapshot
-            .as_deref()
-            .filter(|snapshot| self.database.is_current(snapshot));
+        let current = snapshot.as_deref().filter(|snapshot| self.database.is_current(snapshot));
         Change::of(&parse_payload(payload), current)
     }
 
@@ -184,9 +163,7 @@ fn drain<E: Into<Loss>>(
             Poll::Pending => return (change, None),
             Poll::Ready(None) => return (change, Some(Loss::Closed)),
             Poll::Ready(Some(Err(error))) => return (change, Some(error.into())),
-            Poll::Ready(Some(Ok(AsyncMessage::Notification(note)))) => {
-                change = change.union(meaning(note.payload()))
-            }
+            Poll::Ready(Some(Ok(AsyncMessage::Notification(note)))) => change = change.union(meaning(note.payload())),
             Poll::Ready(Some(Ok(_notice))) => {}
         }
     }

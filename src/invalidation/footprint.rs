@@ -129,14 +129,8 @@ impl<'a> Scope<'a> {
 
     /// Whether a name that means no relation can only be that of a common table expression.
     pub fn is_cte(&self, name: &RelationName, statement: &Statement) -> bool {
-        let temp = self.names == Names::AnyOrTemporary
-            || self
-                .search_path
-                .iter()
-                .any(|schema| schema.starts_with("pg_temp"));
-        let role_is_known = self
-            .snapshot
-            .is_none_or(|snapshot| snapshot.bypasses_row_security(self.role).is_some());
+        let temp = self.names == Names::AnyOrTemporary || self.search_path.iter().any(|schema| schema.starts_with("pg_temp"));
+        let role_is_known = self.snapshot.is_none_or(|snapshot| snapshot.bypasses_row_security(self.role).is_some());
         !temp && role_is_known && name.schema.is_none() && statement.cte_names.contains(&name.name)
     }
 }
@@ -198,112 +192,68 @@ fn by_names(statement: &Statement, scope: &Scope<'_>) -> Footprint {
         // COPY TO PROGRAM.
         return Footprint::Catalog;
     }
-    written(statement, scope)
-        .union(called(statement, scope))
-        .union(read(statement, scope))
+    written(statement, scope).union(called(statement, scope)).union(read(statement, scope))
 }
 
 /// The targets, where writing them changes nothing else.
 fn written(statement: &Statement, scope: &Scope<'_>) -> Footprint {
     if statement.writes.is_empty() {
-        return if statement.may_write {
-            Footprint::Everything
-        } else {
-            Footprint::Nothing
-        };
+        return if statement.may_write { Footprint::Everything } else { Footprint::Nothing };
     }
     let Some(snapshot) = scope.snapshot else {
         return Footprint::Everything;
     };
-    let targets = statement.writes.iter().map(|name| {
-        scope
-            .relation(name)
-            .filter(|target| target.plain_write && reads_quietly(target, statement))
-    });
+    let targets = statement
+        .writes
+        .iter()
+        .map(|name| scope.relation(name).filter(|target| target.plain_write && reads_quietly(target, statement)));
     let ids: Option<Vec<RelationId>> = targets.map(|target| Some(target?.id)).collect();
-    ids.map_or(Footprint::Everything, |ids| {
-        Footprint::of(ids, snapshot.version)
-    })
+    ids.map_or(Footprint::Everything, |ids| Footprint::of(ids, snapshot.version))
 }
 
 /// Functions, operators and types: code of a user may write anything. DDL in it is found by the catalog's drift check, as
 /// DDL made elsewhere is: a bump of the catalog for each call would leave no time in which it is known.
 fn called(statement: &Statement, scope: &Scope<'_>) -> Footprint {
     let Some(snapshot) = scope.snapshot else {
-        return if calls_nothing(statement) {
-            Footprint::Nothing
-        } else {
-            Footprint::Everything
-        };
+        return if calls_nothing(statement) { Footprint::Nothing } else { Footprint::Everything };
     };
     if snapshot.obstacle(statement, true) == Some(Obstacle::UserCast) {
         return Footprint::Everything;
     }
-    let builtin = statement
-        .operators
-        .iter()
-        .all(|name| snapshot.operator_is_builtin(name))
-        && statement
-            .types
-            .iter()
-            .all(|name| snapshot.type_is_builtin(name))
-        && statement
-            .fields
-            .iter()
-            .all(|field| snapshot.field_is_plain(field));
-    let start = if builtin {
-        Footprint::Nothing
-    } else {
-        Footprint::Everything
-    };
-    let functions = statement
-        .functions
-        .iter()
-        .map(|name| match snapshot.function_class(name) {
-            FunctionClass::Immutable | FunctionClass::BySettings | FunctionClass::Harmless => {
-                Footprint::Nothing
-            }
-            FunctionClass::Effectful => Footprint::Everything,
-            FunctionClass::User | FunctionClass::Unknown => Footprint::Everything,
-        });
+    let builtin = statement.operators.iter().all(|name| snapshot.operator_is_builtin(name))
+        && statement.types.iter().all(|name| snapshot.type_is_builtin(name))
+        && statement.fields.iter().all(|field| snapshot.field_is_plain(field));
+    let start = if builtin { Footprint::Nothing } else { Footprint::Everything };
+    let functions = statement.functions.iter().map(|name| match snapshot.function_class(name) {
+        FunctionClass::Immutable | FunctionClass::BySettings | FunctionClass::Harmless => Footprint::Nothing,
+        FunctionClass::Effectful => Footprint::Everything,
+        FunctionClass::User | FunctionClass::Unknown => Footprint::Everything,
+    });
     functions.fold(start, Footprint::union)
 }
 
 /// What is only read still counts if reading it may run code of a user: views, policies, foreign tables.
 fn read(statement: &Statement, scope: &Scope<'_>) -> Footprint {
-    let harmless = statement
-        .reads
-        .iter()
-        .all(|name| {
-            let known = match scope.names {
-                Names::AtLogin | Names::AnyOrTemporary => scope.relation(name).is_some(),
-                Names::AnySchema => scope.all(name, |_| true),
-            };
-            if known { scope.all(name, |relation| reads_quietly(relation, statement)) } else { scope.is_cte(name, statement) }
-        });
-    if harmless {
-        Footprint::Nothing
-    } else {
-        Footprint::Everything
-    }
+    let harmless = statement.reads.iter().all(|name| {
+        let known = match scope.names {
+            Names::AtLogin | Names::AnyOrTemporary => scope.relation(name).is_some(),
+            Names::AnySchema => scope.all(name, |_| true),
+        };
+        if known { scope.all(name, |relation| reads_quietly(relation, statement)) } else { scope.is_cte(name, statement) }
+    });
+    if harmless { Footprint::Nothing } else { Footprint::Everything }
 }
 
 /// What the catalog says of names holds for calls over built-in types. Where a relation may have columns of other types,
 /// a built-in name may mean code of a user.
 fn reads_quietly(relation: &Relation, statement: &Statement) -> bool {
     let table = !relation.row_security && matches!(relation.kind, 'r' | 'p' | 'm' | 'S' | 't');
-    let hazard = !matches!(
-        relation.read_hazard,
-        Some(Hazard::Rule | Hazard::RowSecurity | Hazard::UserCode)
-    );
+    let hazard = !matches!(relation.read_hazard, Some(Hazard::Rule | Hazard::RowSecurity | Hazard::UserCode));
     relation.plain_read || relation.system || (table && hazard && calls_nothing(statement))
 }
 
 fn calls_nothing(statement: &Statement) -> bool {
-    statement.functions.is_empty()
-        && statement.operators.is_empty()
-        && statement.types.is_empty()
-        && statement.fields.is_empty()
+    statement.functions.is_empty() && statement.operators.is_empty() && statement.types.is_empty() && statement.fields.is_empty()
 }
 
 /// Beyond this a list costs more than it saves.

@@ -119,10 +119,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn table(schema: &str, name: &str) -> Notice {
-        Notice::Table {
-            schema: schema.into(),
-            name: name.into(),
-        }
+        Notice::Table { schema: schema.into(), name: name.into() }
     }
 
     #[test]
@@ -130,10 +127,7 @@ mod tests {
         let cases = [
             ("public.products", table("public", "products")),
             ("Public.PRODUCTS", table("public", "products")),
-            (
-                "\"Public\".\"Pro\"\"duct.s\"",
-                table("Public", "Pro\"duct.s"),
-            ),
+            ("\"Public\".\"Pro\"\"duct.s\"", table("Public", "Pro\"duct.s")),
             ("a.\"b\"", table("a", "b")),
             ("_a$1.b2", table("_a$1", "b2")),
             ("\"größe\".t", table("größe", "t")),
@@ -142,36 +136,16 @@ mod tests {
             assert_eq!(parse_payload(payload), expected, "{payload:?}");
         }
         assert_eq!(parse_payload("*"), Notice::All);
-        for payload in [
-            "**",
-            "",
-            ".",
-            "a",
-            "a.",
-            ".b",
-            "a.b.c",
-            "a.b ",
-            " a.b",
-            "\"\".b",
-            "\"a.b",
-            "1a.b",
-            "größe.t",
-            "a.\"b\"c",
-        ] {
+        for payload in ["**", "", ".", "a", "a.", ".b", "a.b.c", "a.b ", " a.b", "\"\".b", "\"a.b", "1a.b", "größe.t", "a.\"b\"c"]
+        {
             assert_eq!(parse_payload(payload), Notice::Unknown, "{payload:?}");
         }
     }
 
     #[test]
     fn an_unknown_table_is_everything() {
-        assert_eq!(
-            Change::of(&table("public", "new"), None),
-            Change::Everything
-        );
-        assert_eq!(
-            Change::of(&table("public", "new"), Some(&Snapshot::default())),
-            Change::Everything
-        );
+        assert_eq!(Change::of(&table("public", "new"), None), Change::Everything);
+        assert_eq!(Change::of(&table("public", "new"), Some(&Snapshot::default())), Change::Everything);
         assert_eq!(Change::of(&Notice::Unknown, None), Change::Everything);
         assert_eq!(Change::of(&Notice::All, None), Change::Catalog);
     }
@@ -179,8 +153,7 @@ mod tests {
     #[test]
     fn union_takes_the_larger_and_joins_lists() {
         use crate::pg::Oid;
-        let list =
-            |ids: &[u32]| Change::Relations(ids.iter().map(|id| RelationId(Oid(*id))).collect());
+        let list = |ids: &[u32]| Change::Relations(ids.iter().map(|id| RelationId(Oid(*id))).collect());
         assert_eq!(list(&[3]).union(list(&[1, 3])), list(&[1, 3]));
         assert_eq!(list(&[3]).union(Change::Nothing), list(&[3]));
         assert_eq!(Change::Nothing.union(list(&[3])), list(&[3]));

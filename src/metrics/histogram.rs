@@ -25,10 +25,7 @@ pub struct LogLinear<const BITS: u32, const N: usize> {
 }
 
 impl<const BITS: u32, const N: usize> LogLinear<BITS, N> {
-    const FITS: () = assert!(
-        N == ((OCTAVES - BITS + 1) << BITS) as usize,
-        "N must be (OCTAVES - BITS + 1) << BITS"
-    );
+    const FITS: () = assert!(N == ((OCTAVES - BITS + 1) << BITS) as usize, "N must be (OCTAVES - BITS + 1) << BITS");
 
     /// Counts one duration.
     pub fn record(&self, duration: Duration) {
@@ -53,29 +50,17 @@ impl<const BITS: u32, const N: usize> LogLinear<BITS, N> {
         for (i, bucket) in self.buckets.iter().enumerate() {
             let count = bucket.load(Relaxed);
             if count > 0 {
-                buckets.push(Bucket {
-                    from_us: lower::<BITS>(i),
-                    to_us: lower::<BITS>(i + 1),
-                    count,
-                });
+                buckets.push(Bucket { from_us: lower::<BITS>(i), to_us: lower::<BITS>(i + 1), count });
             }
         }
-        Snapshot {
-            buckets,
-            sum_us: self.sum_us.load(Relaxed),
-            max_us: self.max_us.load(Relaxed),
-        }
+        Snapshot { buckets, sum_us: self.sum_us.load(Relaxed), max_us: self.max_us.load(Relaxed) }
     }
 }
 
 impl<const BITS: u32, const N: usize> Default for LogLinear<BITS, N> {
     fn default() -> Self {
         let () = Self::FITS;
-        Self {
-            buckets: array::from_fn(|_| AtomicU64::new(0)),
-            sum_us: AtomicU64::new(0),
-            max_us: AtomicU64::new(0),
-        }
+        Self { buckets: array::from_fn(|_| AtomicU64::new(0)), sum_us: AtomicU64::new(0), max_us: AtomicU64::new(0) }
     }
 }
 
@@ -133,22 +118,14 @@ impl Snapshot {
 
     /// The value that `share` (0.0 to 1.0) of all values do not exceed; 0 when empty.
     pub fn percentile_us(&self, share: f64) -> u64 {
-        let wanted = (self.count() as f64 * share.clamp(0.0, 1.0))
-            .ceil()
-            .max(1.0);
+        let wanted = (self.count() as f64 * share.clamp(0.0, 1.0)).ceil().max(1.0);
         let mut before = 0.0;
         for bucket in &self.buckets {
             let count = bucket.count as f64;
             if before + count >= wanted {
                 let part = (wanted - before) / count;
-                let width = bucket
-                    .to_us
-                    .saturating_sub(bucket.from_us)
-                    .saturating_sub(1) as f64;
-                return bucket
-                    .from_us
-                    .saturating_add((width * part).round() as u64)
-                    .min(self.max_us);
+                let width = bucket.to_us.saturating_sub(bucket.from_us).saturating_sub(1) as f64;
+                return bucket.from_us.saturating_add((width * part).round() as u64).min(self.max_us);
             }
             before += count;
         }
@@ -178,11 +155,7 @@ mod tests {
     fn every_value_lies_in_its_bucket_and_buckets_join() {
         for i in 0..383 {
             assert_eq!(index::<4>(lower::<4>(i)), i);
-            assert_eq!(
-                index::<4>(lower::<4>(i + 1) - 1),
-                i,
-                "the last value of bucket {i}"
-            );
+            assert_eq!(index::<4>(lower::<4>(i + 1) - 1), i, "the last value of bucket {i}");
         }
         assert_eq!(index::<4>((1 << OCTAVES) - 1), 383);
         assert!(size_of::<Histogram>() <= 4096);
@@ -196,10 +169,7 @@ mod tests {
             histogram.record_us(us);
             histogram.record_us(us * 2); // so that the maximum does not give the answer away
             let read = histogram.snapshot().percentile_us(0.5) as f64;
-            assert!(
-                (read - us as f64).abs() <= us as f64 * 0.0625,
-                "{us} read as {read}"
-            );
+            assert!((read - us as f64).abs() <= us as f64 * 0.0625, "{us} read as {read}");
         }
     }
 
@@ -210,21 +180,10 @@ mod tests {
             histogram.record(Duration::from_micros(us));
         }
         let snapshot = histogram.snapshot();
-        assert_eq!(
-            (snapshot.count(), snapshot.max_us, snapshot.mean_us()),
-            (10_000, 10_000, 5_000)
-        );
-        for (share, expected) in [
-            (0.5, 5_000.0),
-            (0.9, 9_000.0),
-            (0.99, 9_900.0),
-            (0.999, 9_990.0),
-        ] {
+        assert_eq!((snapshot.count(), snapshot.max_us, snapshot.mean_us()), (10_000, 10_000, 5_000));
+        for (share, expected) in [(0.5, 5_000.0), (0.9, 9_000.0), (0.99, 9_900.0), (0.999, 9_990.0)] {
             let read = snapshot.percentile_us(share) as f64;
-            assert!(
-                (read - expected).abs() / expected < 0.03,
-                "p{share}: {read}"
-            );
+            assert!((read - expected).abs() / expected < 0.03, "p{share}: {read}");
         }
         assert_eq!(snapshot.percentile_us(1.0), 10_000);
     }
@@ -247,10 +206,7 @@ mod tests {
             histogram.record_us(us);
         }
         let snapshot = histogram.snapshot();
-        let below: Vec<_> = snapshot
-            .cumulative(3, 26)
-            .filter(|(edge, _)| [8, 16, 1024, 2048, 1 << 26].contains(edge))
-            .collect();
+        let below: Vec<_> = snapshot.cumulative(3, 26).filter(|(edge, _)| [8, 16, 1024, 2048, 1 << 26].contains(edge)).collect();
         assert_eq!(below, [(8, 2), (16, 3), (1024, 4), (2048, 5), (1 << 26, 5)]);
     }
 }

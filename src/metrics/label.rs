@@ -46,18 +46,13 @@ impl<L: Label> Labelled<L> {
 
     /// Word to count, zeros included: a series that appears only with its first event has no rate for it.
     pub fn snapshot(&self) -> BTreeMap<&'static str, u64> {
-        words::<L>()
-            .zip(self.counters.iter().map(Counter::get))
-            .collect()
+        words::<L>().zip(self.counters.iter().map(Counter::get)).collect()
     }
 }
 
 impl<L: Label> Default for Labelled<L> {
     fn default() -> Self {
-        Self {
-            counters: L::ALL.iter().map(|_| Counter::default()).collect(),
-            label: PhantomData,
-        }
+        Self { counters: L::ALL.iter().map(|_| Counter::default()).collect(), label: PhantomData }
     }
 }
 
@@ -89,18 +84,13 @@ impl<L: Label> LabelledGauge<L> {
 
     /// Word to value, zeros included.
     pub fn snapshot(&self) -> BTreeMap<&'static str, u64> {
-        words::<L>()
-            .zip(self.gauges.iter().map(Gauge::get))
-            .collect()
+        words::<L>().zip(self.gauges.iter().map(Gauge::get)).collect()
     }
 }
 
 impl<L: Label> Default for LabelledGauge<L> {
     fn default() -> Self {
-        Self {
-            gauges: L::ALL.iter().map(|_| Gauge::default()).collect(),
-            label: PhantomData,
-        }
+        Self { gauges: L::ALL.iter().map(|_| Gauge::default()).collect(), label: PhantomData }
     }
 }
 
@@ -135,10 +125,7 @@ mod tests {
         let counts = Labelled::<Colour>::default();
         counts.inc(Colour::Green);
         counts.add(Colour::Green, 4);
-        assert_eq!(
-            counts.snapshot(),
-            BTreeMap::from([("red", 0), ("green", 5)])
-        );
+        assert_eq!(counts.snapshot(), BTreeMap::from([("red", 0), ("green", 5)]));
         assert_eq!(counts.total(), 5);
         assert_eq!(counts.get(Colour::Green), 5);
     }
@@ -149,10 +136,7 @@ mod tests {
         gauges.up(Colour::Red);
         gauges.down(Colour::Red);
         gauges.down(Colour::Red);
-        assert_eq!(
-            gauges.snapshot(),
-            BTreeMap::from([("red", 0), ("green", 0)])
-        );
+        assert_eq!(gauges.snapshot(), BTreeMap::from([("red", 0), ("green", 0)]));
         gauges.up(Colour::Green);
         assert_eq!(gauges.total(), 1);
     }

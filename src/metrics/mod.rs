@@ -11,16 +11,15 @@ mod shapes;
 mod stats;
 
 pub use counters::{
-    CacheCounters, ClientCounters, Counter, Counters, Gauge, PlanCounters, PoolCounters, Rejected,
-    TrafficCounters,
+    CacheCounters, ClientCounters, Counter, Counters, Gauge, PlanCounters, PoolCounters, Rejected, TrafficCounters,
 };
 pub use families::{FAMILIES, Family, Sample, Type, Value};
 pub use histogram::{Bucket, Histogram, SmallHistogram, Snapshot};
 pub use label::{Label, Labelled, LabelledGauge, words};
 pub use shapes::{ShapeStats, ShapeTable};
 pub use stats::{
-    CacheStats, ClientStats, Fence, Latencies, LatencyStats, Pinned, PlanStats, Pool, PoolStats,
-    Shape, Stats, TrafficStats, Words,
+    CacheStats, ClientStats, Fence, Latencies, LatencyStats, Pinned, PlanStats, Pool, PoolStats, Shape, Stats, TrafficStats,
+    Words,
 };
 
 /// Implements [`Label`] for an enum without fields, from its `as_str()`: `label!(NoCache: Off, NoRule, Fence);`.

@@ -131,10 +131,7 @@ impl ShapeTable {
 
     /// Shapes listed now.
     pub fn len(&self) -> usize {
-        self.shards
-            .iter()
-            .map(|shard| shard.lock().slots.len())
-            .sum()
+        self.shards.iter().map(|shard| shard.lock().slots.len()).sum()
     }
 
     /// True before the first shape.
@@ -150,17 +147,9 @@ impl ShapeTable {
     /// The `limit` shapes on which most time was spent, the most expensive first.
     pub fn top(&self, limit: usize) -> Vec<super::stats::Shape> {
         // Only the list of Arcs is taken under the locks.
-        let listed: Vec<_> = self
-            .shards
-            .iter()
-            .flat_map(|shard| shard.lock().listed())
-            .collect();
+        let listed: Vec<_> = self.shards.iter().flat_map(|shard| shard.lock().listed()).collect();
         let mut shapes: Vec<_> = listed.iter().map(|shape| shape.snapshot()).collect();
-        shapes.sort_by(|a, b| {
-            (b.total_us, b.calls)
-                .cmp(&(a.total_us, a.calls))
-                .then_with(|| a.text.cmp(&b.text))
-        });
+        shapes.sort_by(|a, b| (b.total_us, b.calls).cmp(&(a.total_us, a.calls)).then_with(|| a.text.cmp(&b.text)));
         shapes.truncate(limit);
         shapes
     }
@@ -195,19 +184,11 @@ impl Slot {
 
 impl Shard {
     fn new(capacity: usize) -> Self {
-        Self {
-            slots: HashMap::default(),
-            capacity,
-            serial: 0,
-            evictions: 0,
-        }
+        Self { slots: HashMap::default(), capacity, serial: 0, evictions: 0 }
     }
 
     fn listed(&self) -> Vec<Arc<ShapeStats>> {
-        self.slots
-            .values()
-            .map(|slot| Arc::clone(&slot.stats))
-            .collect()
+        self.slots.values().map(|slot| Arc::clone(&slot.stats)).collect()
     }
 
     fn shape(&mut self, key: Key, new: impl FnOnce() -> ShapeStats) -> (Arc<ShapeStats>, bool) {
@@ -217,24 +198,14 @@ impl Shard {
         let evicted = self.slots.len() >= self.capacity && self.evict();
         let stats = Arc::new(new());
         self.serial += 1;
-        self.slots.insert(
-            key,
-            Slot {
-                stats: Arc::clone(&stats),
-                mark: 0,
-                serial: self.serial,
-            },
-        );
+        self.slots.insert(key, Slot { stats: Arc::clone(&stats), mark: 0, serial: self.serial });
         (stats, evicted)
     }
 
     fn evict(&mut self) -> bool {
         let spared = self.serial.saturating_sub(self.capacity as u64 / 4);
         let old = self.slots.iter().filter(|(_, slot)| slot.serial <= spared);
-        let Some(victim) = old
-            .min_by_key(|(_, slot)| (slot.heat(), slot.serial))
-            .map(|(key, _)| *key)
-        else {
+        let Some(victim) = old.min_by_key(|(_, slot)| (slot.heat(), slot.serial)).map(|(key, _)| *key) else {
             return false;
         };
         if let Some(slot) = self.slots.remove(&victim) {
@@ -260,10 +231,7 @@ fn shorten(text: &[u8]) -> Box<str> {
     match text.get(..TEXT_LIMIT) {
         None => String::from_utf8_lossy(text).into(),
         Some(head) => {
-            let head = head
-                .utf8_chunks()
-                .map(|chunk| chunk.valid())
-                .collect::<String>();
+            let head = head.utf8_chunks().map(|chunk| chunk.valid()).collect::<String>();
             format!("{head}…").into()
         }
     }
@@ -281,29 +249,15 @@ mod tests {
     fn the_same_text_is_the_same_shape() {
         let table = ShapeTable::new(100);
         let first = table.shape(b"select $1", || ["public.t".into()]);
-        let again = table.shape(b"select $1", || -> [Box<str>; 0] {
-            panic!("asked for tables of a known shape")
-        });
+        let again = table.shape(b"select $1", || -> [Box<str>; 0] { panic!("asked for tables of a known shape") });
         assert!(Arc::ptr_eq(&first, &again));
         first.record(Duration::from_millis(3), false, 10, 400);
         first.record(Duration::from_micros(20), true, 10, 400);
         let top = table.top(10);
         assert_eq!(top.len(), 1);
         let shape = &top[0];
-        assert_eq!(
-            (
-                shape.calls,
-                shape.hits,
-                shape.rows,
-                shape.bytes,
-                shape.max_us
-            ),
-            (2, 1, 20, 800, 3_000)
-        );
-        assert_eq!(
-            (shape.text.as_str(), shape.tables.as_slice()),
-            ("select $1", &["public.t".to_owned()][..])
-        );
+        assert_eq!((shape.calls, shape.hits, shape.rows, shape.bytes, shape.max_us), (2, 1, 20, 800, 3_000));
+        assert_eq!((shape.text.as_str(), shape.tables.as_slice()), ("select $1", &["public.t".to_owned()][..]));
     }
 
     #[test]
@@ -312,12 +266,7 @@ mod tests {
         let hot = table.shape(b"hot", none);
         for i in 0..5_000 {
             hot.record(Duration::from_micros(10), false, 1, 1);
-            table.shape(format!("one-off {i}").as_bytes(), none).record(
-                Duration::from_micros(1),
-                false,
-                1,
-                1,
-            );
+            table.shape(format!("one-off {i}").as_bytes(), none).record(Duration::from_micros(1), false, 1, 1);
         }
         assert!(hot.is_listed());
         assert!(table.len() <= 160 + SHARDS);

@@ -7,9 +7,7 @@ use std::collections::BTreeMap;
 use serde::ser::SerializeTuple;
 use serde::{Serialize, Serializer};
 
-use super::counters::{
-    CacheCounters, ClientCounters, Counters, PlanCounters, PoolCounters, TrafficCounters,
-};
+use super::counters::{CacheCounters, ClientCounters, Counters, PlanCounters, PoolCounters, TrafficCounters};
 use super::histogram::{Bucket, Snapshot};
 use super::label::Label;
 
@@ -254,10 +252,8 @@ impl PoolStats {
     /// Adds up the pools. Call it after `pools` is set.
     pub fn sum_pools(&mut self) {
         let sum = |field: fn(&Pool) -> u64| self.pools.iter().map(field).sum();
-        (self.clients, self.active, self.idle) =
-            (sum(|p| p.clients), sum(|p| p.active), sum(|p| p.idle));
-        (self.waiting, self.size, self.dialing) =
-            (sum(|p| p.waiting), sum(|p| p.size), sum(|p| p.dialing));
+        (self.clients, self.active, self.idle) = (sum(|p| p.clients), sum(|p| p.active), sum(|p| p.idle));
+        (self.waiting, self.size, self.dialing) = (sum(|p| p.waiting), sum(|p| p.size), sum(|p| p.dialing));
     }
 }
 
@@ -343,10 +339,7 @@ impl<K: Label, N: Label, P: Label> Counters<K, N, P> {
             clients: self.clients.stats(),
             traffic: self.traffic.stats(),
             errors: self.errors.snapshot(),
-            latency: Latencies {
-                query: self.query_latency.snapshot().into(),
-                checkout: self.checkout_wait.snapshot().into(),
-            },
+            latency: Latencies { query: self.query_latency.snapshot().into(), checkout: self.checkout_wait.snapshot().into() },
             cache: self.cache.stats(),
             plans: self.plans.stats(),
             pool: self.pool.stats(),

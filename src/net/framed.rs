@@ -44,17 +44,10 @@ impl From<io::Error> for Fault {
 }
 
 /// Takes the next message out of `inbox`, reading on as needed. The inbox never grows beyond `limit` and one read.
-pub async fn next_message(
-    stream: &mut Stream,
-    inbox: &mut Vec<u8>,
-    limit: usize,
-) -> Result<Message, Fault> {
+pub async fn next_message(stream: &mut Stream, inbox: &mut Vec<u8>, limit: usize) -> Result<Message, Fault> {
     loop {
         if let Some((frame, rest)) = Frame::split(inbox, limit).map_err(Fault::Violation)? {
-            let message = Message {
-                tag: frame.tag,
-                body: frame.body.to_vec(),
-            };
+            let message = Message { tag: frame.tag, body: frame.body.to_vec() };
             let taken = inbox.len() - rest.len();
             inbox.drain(..taken);
             return Ok(message);

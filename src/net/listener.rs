@@ -21,10 +21,7 @@ pub struct Listener {
 #[derive(Debug)]
 enum Bound {
     Tcp(TcpListener),
-    Unix(
-        UnixListener,
-        #[allow(dead_code, reason = "its Drop is its use")] SocketFile,
-    ),
+    Unix(UnixListener, #[allow(dead_code, reason = "its Drop is its use")] SocketFile),
 }
 
 /// Connections that may wait to be accepted: a whole fleet of applications may start at once.
@@ -33,29 +30,17 @@ const BACKLOG: i32 = 4096;
 impl Listener {
     /// Port 0 = any free port. An IPv6 wildcard takes IPv4 too.
     pub fn tcp(address: SocketAddr, options: TcpOptions) -> Result<Self> {
-        let listener = bind_tcp(address).map_err(|error| {
-            Error::new(Kind::Config, format!("could not listen on {address}")).with_source(error)
-        })?;
-        Ok(Self {
-            socket: Bound::Tcp(listener),
-            options,
-        })
+        let listener = bind_tcp(address)
+            .map_err(|error| Error::new(Kind::Config, format!("could not listen on {address}")).with_source(error))?;
+        Ok(Self { socket: Bound::Tcp(listener), options })
     }
 
     /// `.s.PGSQL.<port>` in `dir`. A file that nobody listens on any more is replaced.
     pub fn unix(dir: &Path, port: u16) -> Result<Self> {
         let path = dir.join(format!(".s.PGSQL.{port}"));
-        let (listener, file) = bind_unix(&path).map_err(|error| {
-            Error::new(
-                Kind::Config,
-                format!("could not listen on {}", path.display()),
-            )
-            .with_source(error)
-        })?;
-        Ok(Self {
-            socket: Bound::Unix(listener, file),
-            options: TcpOptions::default(),
-        })
+        let (listener, file) = bind_unix(&path)
+            .map_err(|error| Error::new(Kind::Config, format!("could not listen on {}", path.display())).with_source(error))?;
+        Ok(Self { socket: Bound::Unix(listener, file), options: TcpOptions::default() })
     }
 
     /// None for a Unix socket.
@@ -103,20 +88,11 @@ const MAX_WAIT: Duration = Duration::from_secs(1);
 /// The client went away before it was accepted; the next one is not concerned. All else (no file descriptors, no memory)
 /// would come back at once.
 fn is_of_one_client(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::Interrupted
-    )
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted)
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
@@ -136,17 +112,13 @@ fn bind_unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     let metadata = fs::symlink_metadata(path)?;
-    let file = SocketFile {
-        path: path.to_owned(),
-        inode: metadata.ino(),
-    };
+    let file = SocketFile { path: path.to_owned(), inode: metadata.ino() };
     Ok((UnixListener::from_std(socket.into())?, file))
 }
 
 /// Only a socket that refuses connections is removed: a live listener and any other file stay, and bind fails.
 fn remove_stale(path: &Path) -> io::Result<()> {
-    let is_socket =
-        fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
     if !is_socket {
         return Ok(());
     }

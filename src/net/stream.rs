@@ -93,12 +93,7 @@ impl TcpOptions {
         if !self.keepalive.is_zero() {
             let interval = (self.keepalive / 6).max(Duration::from_secs(1));
             let time = self.keepalive.max(Duration::from_secs(1));
-            socket.set_tcp_keepalive(
-                &TcpKeepalive::new()
-                    .with_time(time)
-                    .with_interval(interval)
-                    .with_retries(6),
-            )?;
+            socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(time).with_interval(interval).with_retries(6))?;
         }
         if !self.user_timeout.is_zero() {
             socket.set_tcp_user_timeout(Some(self.user_timeout))?;
@@ -115,11 +110,7 @@ impl Stream {
 
     /// What has happened on a connection that should be quiet. No system call while the runtime has seen nothing arrive.
     pub fn idle(&self) -> Idle {
-        if self.holds_plaintext() {
-            Idle::Readable
-        } else {
-            self.peek()
-        }
+        if self.holds_plaintext() { Idle::Readable } else { self.peek() }
     }
 
     /// Ready as soon as the connection is anything but quiet.
@@ -154,9 +145,7 @@ impl Stream {
     fn peek(&self) -> Idle {
         let found = match self {
             Self::Tcp(stream) => peek_tcp(stream),
-            Self::Unix(stream) => {
-                stream.try_io(Interest::READABLE, || peek_socket(SockRef::from(stream)))
-            }
+            Self::Unix(stream) => stream.try_io(Interest::READABLE, || peek_socket(SockRef::from(stream))),
             Self::ServerTls(stream) => peek_tcp(stream.get_ref().0),
             Self::ClientTls(stream) => peek_tcp(stream.get_ref().0),
         };
@@ -173,10 +162,7 @@ fn peek_tcp(stream: &TcpStream) -> io::Result<usize> {
     stream.try_io(Interest::READABLE, || peek_socket(SockRef::from(stream)))
 }
 
-#[allow(
-    clippy::needless_pass_by_value,
-    reason = "a SockRef is made to be passed on"
-)]
+#[allow(clippy::needless_pass_by_value, reason = "a SockRef is made to be passed on")]
 fn peek_socket(socket: SockRef<'_>) -> io::Result<usize> {
     socket.peek(&mut [MaybeUninit::uninit()])
 }
@@ -206,29 +192,17 @@ macro_rules! on_each {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         on_each!(self, inner => inner.poll_read(cx, buf))
     }
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         on_each!(self, inner => inner.poll_write(cx, buf))
     }
 
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         on_each!(self, inner => inner.poll_write_vectored(cx, bufs))
     }
 

@@ -19,25 +19,16 @@ fn directory(name: &str) -> PathBuf {
 }
 
 async fn tcp_pair() -> (Stream, TcpStream) {
-    let listener = Listener::tcp(
-        any_port(),
-        TcpOptions {
-            keepalive: Duration::from_secs(9),
-            user_timeout: Duration::from_secs(9),
-        },
-    )
-    .unwrap();
-    let peer = TcpStream::connect(listener.local_address().unwrap())
-        .await
-        .unwrap();
+    let listener =
+        Listener::tcp(any_port(), TcpOptions { keepalive: Duration::from_secs(9), user_timeout: Duration::from_secs(9) })
+            .unwrap();
+    let peer = TcpStream::connect(listener.local_address().unwrap()).await.unwrap();
     let (stream, _) = listener.accept().await;
     (stream, peer)
 }
 
 async fn soon(stream: &Stream) -> Idle {
-    tokio::time::timeout(Duration::from_secs(5), poll_fn(|cx| stream.poll_idle(cx)))
-        .await
-        .unwrap()
+    tokio::time::timeout(Duration::from_secs(5), poll_fn(|cx| stream.poll_idle(cx))).await.unwrap()
 }
 
 #[tokio::test]
@@ -50,18 +41,11 @@ async fn an_idle_stream_tells_quiet_from_readable_from_closed() {
 
 async fn notices(mut stream: Stream, mut peer: impl tokio::io::AsyncWrite + Unpin) {
     assert_eq!(stream.idle(), Idle::Quiet);
-    let waiting = tokio::time::timeout(
-        Duration::from_millis(20),
-        poll_fn(|cx| stream.poll_idle(cx)),
-    );
+    let waiting = tokio::time::timeout(Duration::from_millis(20), poll_fn(|cx| stream.poll_idle(cx)));
     assert!(waiting.await.is_err(), "quiet means waiting");
     peer.write_all(b"x").await.unwrap();
     assert_eq!(soon(&stream).await, Idle::Readable);
-    assert_eq!(
-        stream.read_u8().await.unwrap(),
-        b'x',
-        "looking takes nothing away"
-    );
+    assert_eq!(stream.read_u8().await.unwrap(), b'x', "looking takes nothing away");
     assert_eq!(stream.idle(), Idle::Quiet);
     drop(peer);
     assert_eq!(soon(&stream).await, Idle::Closed);
@@ -76,23 +60,11 @@ async fn messages_are_cut_and_bounded() {
     }
     let message = next_message(&mut stream, &mut inbox, 100).await.unwrap();
     assert_eq!((message.tag, message.body), (b'Z', b"I".to_vec()));
-    assert_eq!(
-        next_message(&mut stream, &mut inbox, 100)
-            .await
-            .ok()
-            .map(|message| message.tag),
-        Some(b'X')
-    );
-    assert!(matches!(
-        next_message(&mut stream, &mut inbox, 100).await,
-        Err(Fault::Violation(_))
-    ));
+    assert_eq!(next_message(&mut stream, &mut inbox, 100).await.ok().map(|message| message.tag), Some(b'X'));
+    assert!(matches!(next_message(&mut stream, &mut inbox, 100).await, Err(Fault::Violation(_))));
     drop(peer);
     inbox.clear();
-    assert!(matches!(
-        next_message(&mut stream, &mut inbox, 100).await,
-        Err(Fault::Closed)
-    ));
+    assert!(matches!(next_message(&mut stream, &mut inbox, 100).await, Err(Fault::Closed)));
 }
 
 #[tokio::test]
@@ -100,10 +72,7 @@ async fn a_socket_file_comes_and_goes_with_its_listener() {
     let dir = directory("unix");
     let path = dir.join(".s.PGSQL.6432");
     let listener = Listener::unix(&dir, 6432).unwrap();
-    assert!(
-        Listener::unix(&dir, 6432).is_err(),
-        "a live listener is left alone"
-    );
+    assert!(Listener::unix(&dir, 6432).is_err(), "a live listener is left alone");
     let (connected, accepted) = tokio::join!(UnixStream::connect(&path), listener.accept());
     assert!(connected.is_ok() && accepted.1 == Peer::Unix && accepted.1.ip().is_none());
     drop(listener);
@@ -132,10 +101,7 @@ fn tls_files_that_cannot_be_used_are_named() {
     std::fs::write(&empty, "").unwrap();
     for path in [empty, dir.join("missing.pem")] {
         let error = tls::server_config(&path, &path, None).unwrap_err();
-        assert!(
-            error.message().contains(&path.display().to_string()),
-            "{error}"
-        );
+        assert!(error.message().contains(&path.display().to_string()), "{error}");
         assert!(tls::Connector::new(crate::config::TlsMode::Require, Some(&path)).is_err());
     }
     std::fs::remove_dir_all(&dir).unwrap();

@@ -18,29 +18,19 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// For clients, from PEM files. To reload, build a new one; sessions keep the one they began with.
 /// With `client_ca` a client must show a certificate of that authority.
-pub fn server_config(
-    cert: &Path,
-    key: &Path,
-    client_ca: Option<&Path>,
-) -> Result<Arc<ServerConfig>> {
+pub fn server_config(cert: &Path, key: &Path, client_ca: Option<&Path>) -> Result<Arc<ServerConfig>> {
     let chain = certificates(cert)?;
     let key_der = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, error))?;
-    let builder =
-        ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
-    let builder =
-        builder.map_err(|error| Error::new(Kind::Internal, "TLS versions").with_source(error))?;
+    let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| Error::new(Kind::Internal, "TLS versions").with_source(error))?;
     let builder = match client_ca {
         None => builder.with_no_client_auth(),
         Some(ca) => {
-            let verifier =
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots(ca)?.0), provider())
-                    .build();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(ca)?.0), provider()).build();
             builder.with_client_cert_verifier(verifier.map_err(|error| unusable(ca, error))?)
         }
     };
-    let mut config = builder
-        .with_single_cert(chain, key_der)
-        .map_err(|error| unusable(cert, error))?;
+    let mut config = builder.with_single_cert(chain, key_der).map_err(|error| unusable(cert, error))?;
     // Postgres resumes no sessions either, and ten thousand idle clients need not keep tickets.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
@@ -67,10 +57,8 @@ impl Connector {
         if mode == TlsMode::Disable {
             return Ok(Self { mode, config: None });
         }
-        let builder =
-            ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
-        let builder = builder
-            .map_err(|error| Error::new(Kind::Internal, "TLS versions").with_source(error))?;
+        let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        let builder = builder.map_err(|error| Error::new(Kind::Internal, "TLS versions").with_source(error))?;
         let builder = builder.dangerous();
         let checked = matches!(mode, TlsMode::VerifyCa | TlsMode::VerifyFull);
         let builder = if ca.is_none() && !checked {
@@ -78,17 +66,9 @@ impl Connector {
         } else {
             let (roots, own) = ca.map_or_else(|| Ok((public_roots(), Vec::new())), roots)?;
             let names = mode == TlsMode::VerifyFull;
-            builder.with_custom_certificate_verifier(Arc::new(Authorities::new(
-                roots,
-                own,
-                names,
-                &provider(),
-            )))
+            builder.with_custom_certificate_verifier(Arc::new(Authorities::new(roots, own, names, &provider())))
         };
-        Ok(Self {
-            mode,
-            config: Some(Arc::new(builder.with_no_client_auth())),
-        })
+        Ok(Self { mode, config: Some(Arc::new(builder.with_no_client_auth())) })
     }
 
     /// The mode it was built for.
@@ -103,18 +83,11 @@ impl Connector {
 
     /// Shakes hands with a server that agreed to TLS.
     pub async fn connect(&self, host: &str, stream: TcpStream) -> io::Result<Stream> {
-        let config = self
-            .config
-            .clone()
-            .ok_or_else(|| io::Error::other("TLS is disabled"))?;
+        let config = self.config.clone().ok_or_else(|| io::Error::other("TLS is disabled"))?;
         let name = ServerName::try_from(host.to_owned()).or_else(|error| {
             // Without a check of names any will do; an address is not sent as SNI.
             let nobody = ServerName::from(IpAddr::from(Ipv4Addr::UNSPECIFIED));
-            if self.mode == TlsMode::VerifyFull {
-                Err(io::Error::other(error))
-            } else {
-                Ok(nobody)
-            }
+            if self.mode == TlsMode::VerifyFull { Err(io::Error::other(error)) } else { Ok(nobody) }
         })?;
         let stream = Box::pin(TlsConnector::from(config).connect(name, stream)).await?;
         Ok(Stream::ClientTls(Box::new(stream)))
@@ -138,22 +111,14 @@ fn roots(path: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>>)> {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let all = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>);
+    let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>);
     let all = all.map_err(|error| unusable(path, error))?;
     if all.is_empty() {
-        return Err(Error::new(
-            Kind::Config,
-            format!("{} holds no certificate", path.display()),
-        ));
+        return Err(Error::new(Kind::Config, format!("{} holds no certificate", path.display())));
     }
     Ok(all)
 }
 
 fn unusable(path: &Path, error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::new(
-        Kind::Config,
-        format!("{} cannot be used for TLS", path.display()),
-    )
-    .with_source(error)
+    Error::new(Kind::Config, format!("{} cannot be used for TLS", path.display())).with_source(error)
 }

@@ -1,13 +1,9 @@
 //! Floor 3. Which server certificates are believed: libpq's rules, for which rustls has no ready-made verifier.
 
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::client::danger::{
-    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
-};
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use tokio_rustls::rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
-};
+use tokio_rustls::rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use tokio_rustls::rustls::server::ParsedCertificate;
 use tokio_rustls::rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
@@ -19,11 +15,7 @@ pub(super) struct NoCheck {
 
 impl NoCheck {
     pub(super) fn new(provider: &CryptoProvider) -> Self {
-        Self {
-            schemes: provider
-                .signature_verification_algorithms
-                .supported_schemes(),
-        }
+        Self { schemes: provider.signature_verification_algorithms.supported_schemes() }
     }
 }
 
@@ -74,18 +66,8 @@ pub(super) struct Authorities {
 }
 
 impl Authorities {
-    pub(super) fn new(
-        roots: RootCertStore,
-        own: Vec<CertificateDer<'static>>,
-        names: bool,
-        provider: &CryptoProvider,
-    ) -> Self {
-        Self {
-            roots,
-            own,
-            names,
-            algorithms: provider.signature_verification_algorithms,
-        }
+    pub(super) fn new(roots: RootCertStore, own: Vec<CertificateDer<'static>>, names: bool, provider: &CryptoProvider) -> Self {
+        Self { roots, own, names, algorithms: provider.signature_verification_algorithms }
     }
 }
 
@@ -99,19 +81,10 @@ impl ServerCertVerifier for Authorities {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let certificate = ParsedCertificate::try_from(end_entity)?;
-        let is_own = self
-            .own
-            .iter()
-            .any(|own| own.as_ref() == end_entity.as_ref());
+        let is_own = self.own.iter().any(|own| own.as_ref() == end_entity.as_ref());
         if !is_own {
             let algorithms = self.algorithms.all;
-            verify_server_cert_signed_by_trust_anchor(
-                &certificate,
-                &self.roots,
-                intermediates,
-                now,
-                algorithms,
-            )?;
+            verify_server_cert_signed_by_trust_anchor(&certificate, &self.roots, intermediates, now, algorithms)?;
         }
         if self.names {
             verify_server_name(&certificate, server_name)?;

@@ -145,7 +145,14 @@ impl Plans {
         known.sweep();
         let id = PlanId(self.next.fetch_add(1, Ordering::Relaxed));
         let name = format!("{}{:x}", self.prefix, id.0).into_bytes().into_boxed_slice();
-        let plan = Arc::new(Plan { id, name, key: key.clone(), class: Arc::clone(class), accepted: Mutex::default(), described: Mutex::default() });
+        let plan = Arc::new(Plan {
+            id,
+            name,
+            key: key.clone(),
+            class: Arc::clone(class),
+            accepted: Mutex::default(),
+            described: Mutex::default(),
+        });
         known.by_key.insert(key, Arc::downgrade(&plan));
         plan
     }

@@ -31,11 +31,7 @@ impl Backoff {
             None => FIRST,
         };
         let delay = step.mul_f64(1.0 - 0.25 * jitter.clamp(0.0, 1.0));
-        self.failed = Some(Failed {
-            at: now,
-            step,
-            delay,
-        });
+        self.failed = Some(Failed { at: now, step, delay });
     }
 
     pub(super) fn succeed(&mut self) {
@@ -51,11 +47,7 @@ impl Backoff {
         let Some(failed) = &self.failed else {
             return true;
         };
-        let delay = if urgent {
-            failed.delay.min(FIRST)
-        } else {
-            failed.delay
-        };
+        let delay = if urgent { failed.delay.min(FIRST) } else { failed.delay };
         under_way == 0 && now >= failed.at + delay
     }
 }
@@ -75,10 +67,7 @@ mod tests {
             backoff.fail(now, now, 0.0);
             assert!(!backoff.allows(now + (expected - 1) * MS, false, 0));
             assert!(backoff.allows(now + expected * MS, false, 0));
-            assert!(
-                !backoff.allows(now + expected * MS, false, 1),
-                "one trial at a time"
-            );
+            assert!(!backoff.allows(now + expected * MS, false, 1), "one trial at a time");
             now += expected * MS;
         }
         backoff.succeed();

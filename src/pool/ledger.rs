@@ -116,12 +116,7 @@ impl<C, W> Ledger<C, W> {
 
     /// An idle connection of `set`. Those found not `usable` on the way are forgotten and put into `dead`: close them.
     /// `None`: join the queue.
-    pub fn take(
-        &mut self,
-        set: SetId,
-        mut usable: impl FnMut(&mut C) -> bool,
-        dead: &mut Vec<C>,
-    ) -> Option<Held<C>> {
+    pub fn take(&mut self, set: SetId, mut usable: impl FnMut(&mut C) -> bool, dead: &mut Vec<C>) -> Option<Held<C>> {
         self.home = set;
         if self.state != State::Open {
             return None;
@@ -187,42 +182,22 @@ impl<C, W> Ledger<C, W> {
 
     /// A dial succeeded. `max_lifetime` is this connection's own, jitter included; zero = for ever.
     #[expect(clippy::needless_pass_by_value, reason = "a permit is spent here")]
-    pub fn connected(
-        &mut self,
-        permit: ConnectPermit,
-        conn: C,
-        max_lifetime: Duration,
-        now: Instant,
-    ) -> Given<C, W> {
-        let ConnectPermit {
-            set, generation, ..
-        } = permit;
-        let expires = (!max_lifetime.is_zero())
-            .then(|| now.checked_add(max_lifetime))
-            .flatten();
+    pub fn connected(&mut self, permit: ConnectPermit, conn: C, max_lifetime: Duration, now: Instant) -> Given<C, W> {
+        let ConnectPermit { set, generation, .. } = permit;
+        let expires = (!max_lifetime.is_zero()).then(|| now.checked_add(max_lifetime)).flatten();
         self.connecting -= 1;
         let part = self.part_mut(set);
         part.connecting -= 1;
         part.live += 1;
         part.backoff.succeed();
-        let tag = Tag {
-            set,
-            generation,
-            expires,
-            idle_since: now,
-            checked: now,
-        };
+        let tag = Tag { set, generation, expires, idle_since: now, checked: now };
         self.settle(Held { conn, tag }, now)
     }
 
     /// A dial failed. Returned are those who must be told: the waiters of its set, if there is nothing they could wait for.
     #[expect(clippy::needless_pass_by_value, reason = "a permit is spent here")]
     pub fn connect_failed(&mut self, permit: ConnectPermit, now: Instant, jitter: f64) -> Vec<W> {
-        let ConnectPermit {
-            set,
-            generation,
-            granted,
-        } = permit;
+        let ConnectPermit { set, generation, granted } = permit;
         let current = generation == self.generation && self.state == State::Open;
         self.connecting -= 1;
         self.totals.dial_failures += 1;
@@ -243,10 +218,7 @@ impl<C, W> Ledger<C, W> {
     /// Dials to start for those who wait, and what must be closed to make room for them. Growth follows the queue: as many
     /// dials at once as there are waiters, without a ramp.
     pub fn due(&mut self, now: Instant) -> Due<C> {
-        let mut due = Due {
-            connect: Vec::new(),
-            close: Vec::new(),
-        };
+        let mut due = Due { connect: Vec::new(), close: Vec::new() };
         if self.waiting == 0 || self.state != State::Open {
             return due;
         }
@@ -273,8 +245,7 @@ impl<C, W> Ledger<C, W> {
             idle: self.idle,
             connecting: self.connecting,
             waiting: self.waiting,
-            oldest_wait: oldest
-                .map_or(Duration::ZERO, |since| now.saturating_duration_since(since)),
+            oldest_wait: oldest.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)),
         }
     }
 
@@ -315,18 +286,13 @@ impl<C, W> Ledger<C, W> {
         if self.total() >= self.settings.size {
             return Some(CloseReason::PoolSize);
         }
-        tag.expires
-            .filter(|expires| *expires <= now)
-            .map(|_| CloseReason::MaxLifetime)
+        tag.expires.filter(|expires| *expires <= now).map(|_| CloseReason::MaxLifetime)
     }
 
     fn place(&mut self, held: Held<C>, now: Instant) -> Given<C, W> {
         let set = held.tag.set;
         if self.part_mut(set).waiting() > 0 && self.pass_over(set, now) {
-            return Given::Close(
-                self.forget(held, CloseReason::OtherSet),
-                CloseReason::OtherSet,
-            );
+            return Given::Close(self.forget(held, CloseReason::OtherSet), CloseReason::OtherSet);
         }
         if let Some((waiter, since)) = self.part_mut(set).next_waiter() {
             self.waiting -= 1;
@@ -345,14 +311,8 @@ impl<C, W> Ledger<C, W> {
         if self.parts.len() < 2 {
             return false;
         }
-        let needy = self
-            .parts
-            .values_mut()
-            .filter(|part| part.set == set || (part.unserved() > 0 && part.may_dial(now)));
-        let Some(head) = needy
-            .min_by_key(|part| part.first_unserved())
-            .filter(|head| head.set != set)
-        else {
+        let needy = self.parts.values_mut().filter(|part| part.set == set || (part.unserved() > 0 && part.may_dial(now)));
+        let Some(head) = needy.min_by_key(|part| part.first_unserved()).filter(|head| head.set != set) else {
             return false;
         };
         let starving = head.passed_over >= MAX_PASSED_OVER;
@@ -361,24 +321,15 @@ impl<C, W> Ledger<C, W> {
     }
 
     fn next_to_grow(&self, now: Instant) -> Option<SetId> {
-        let growing = self
-            .parts
-            .values()
-            .filter(|part| part.unserved() > 0 && part.may_dial(now));
-        growing
-            .min_by_key(|part| part.first_unserved())
-            .map(|part| part.set)
+        let growing = self.parts.values().filter(|part| part.unserved() > 0 && part.may_dial(now));
+        growing.min_by_key(|part| part.first_unserved()).map(|part| part.set)
     }
 
     fn permit(&mut self, set: SetId, now: Instant) -> ConnectPermit {
         self.part_mut(set).connecting += 1;
         self.connecting += 1;
         self.totals.dials += 1;
-        ConnectPermit {
-            set,
-            generation: self.generation,
-            granted: now,
-        }
+        ConnectPermit { set, generation: self.generation, granted: now }
     }
 
     fn evict_longest_idle(&mut self, reason: CloseReason) -> Option<C> {

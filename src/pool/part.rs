@@ -123,27 +123,17 @@ impl<C, W> Part<C, W> {
     /// The first waiter for whom no dial is under way. Tombstones may make it look later than it is, which only matters for the
     /// order between sets.
     pub(super) fn first_unserved(&self) -> Option<u64> {
-        let place = self
-            .queue
-            .get(self.connecting)
-            .or_else(|| self.queue.back());
+        let place = self.queue.get(self.connecting).or_else(|| self.queue.back());
         place.map(|place| place.seq)
     }
 
     pub(super) fn enqueue(&mut self, seq: u64, since: Instant, waiter: W) {
-        self.queue.push_back(Place {
-            seq,
-            since,
-            waiter: Some(waiter),
-        });
+        self.queue.push_back(Place { seq, since, waiter: Some(waiter) });
         self.waiting += 1;
     }
 
     pub(super) fn abandon(&mut self, seq: u64) -> Option<W> {
-        let at = self
-            .queue
-            .binary_search_by_key(&seq, |place| place.seq)
-            .ok()?;
+        let at = self.queue.binary_search_by_key(&seq, |place| place.seq).ok()?;
         let waiter = self.queue.get_mut(at)?.waiter.take()?;
         self.waiting -= 1;
         if at == 0 {
@@ -165,26 +155,16 @@ impl<C, W> Part<C, W> {
     /// Waiters are in order of arrival, so the first that may stay ends the search.
     pub(super) fn next_expired(&mut self, came_before: Instant) -> Option<W> {
         let since = self.head_since()?;
-        (since <= came_before)
-            .then(|| self.next_waiter())?
-            .map(|(waiter, _)| waiter)
+        (since <= came_before).then(|| self.next_waiter())?.map(|(waiter, _)| waiter)
     }
 
     /// Takes tombstones off both ends; and all of them once they are the greater part, so that a first waiter who is patient
     /// does not make the queue grow for ever.
     fn bury(&mut self) {
-        while self
-            .queue
-            .front()
-            .is_some_and(|place| place.waiter.is_none())
-        {
+        while self.queue.front().is_some_and(|place| place.waiter.is_none()) {
             self.queue.pop_front();
         }
-        while self
-            .queue
-            .back()
-            .is_some_and(|place| place.waiter.is_none())
-        {
+        while self.queue.back().is_some_and(|place| place.waiter.is_none()) {
             self.queue.pop_back();
         }
         if self.queue.len() > 2 * self.waiting + 32 {
@@ -202,12 +182,7 @@ impl<C, W> Part<C, W> {
     /// A connection that comes back from a check keeps its age, so it is not always the last.
     pub(super) fn put_idle(&mut self, held: Held<C>) {
         let behind = |other: &Held<C>| other.tag.idle_since > held.tag.idle_since;
-        let later = self
-            .idle
-            .iter()
-            .rev()
-            .take_while(|other| behind(other))
-            .count();
+        let later = self.idle.iter().rev().take_while(|other| behind(other)).count();
         self.idle.insert(self.idle.len() - later, held);
     }
 
@@ -219,20 +194,13 @@ impl<C, W> Part<C, W> {
         self.longest_idle().is_some_and(|since| since <= limit)
     }
 
-    pub(super) fn take_unchecked(
-        &mut self,
-        now: Instant,
-        check_delay: Duration,
-    ) -> Option<Held<C>> {
+    pub(super) fn take_unchecked(&mut self, now: Instant, check_delay: Duration) -> Option<Held<C>> {
         let due = |held: &Held<C>| now.saturating_duration_since(held.tag.checked) >= check_delay;
         let at = self.idle.iter().position(due)?;
         self.idle.remove(at)
     }
 
-    pub(super) fn take_idle_if(
-        &mut self,
-        mut unwanted: impl FnMut(&mut Held<C>) -> bool,
-    ) -> Option<Held<C>> {
+    pub(super) fn take_idle_if(&mut self, mut unwanted: impl FnMut(&mut Held<C>) -> bool) -> Option<Held<C>> {
         let at = self.idle.iter_mut().position(&mut unwanted)?;
         self.idle.remove(at)
     }

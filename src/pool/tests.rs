@@ -14,14 +14,7 @@ const A: SetId = SetId(0);
 const B: SetId = SetId(1);
 
 fn settings(size: usize) -> Settings {
-    Settings {
-        size,
-        min_idle: 0,
-        order: IdleOrder::Lifo,
-        checkout_timeout: 5 * S,
-        idle_timeout: 600 * S,
-        check_delay: 30 * S,
-    }
+    Settings { size, min_idle: 0, order: IdleOrder::Lifo, checkout_timeout: 5 * S, idle_timeout: 600 * S, check_delay: 30 * S }
 }
 
 fn books(size: usize) -> (Books, Instant) {
@@ -48,7 +41,7 @@ fn lease_new(books: &mut Books, set: SetId, conn: u32, now: Instant) -> Held<u32
             assert_eq!(waiter, 1000 + conn);
             held
         }
-        other => panic!("{other:?}"),
+        other @ (Given::Idle | Given::Close(..)) => panic!("{other:?}"),
     }
 }
 
@@ -60,34 +53,26 @@ fn only<T: std::fmt::Debug>(list: Vec<T>) -> T {
 fn handed(given: Given<u32, u32>) -> (u32, Held<u32>) {
     match given {
         Given::HandTo(waiter, held) => (waiter, held),
-        other => panic!("{other:?}"),
+        other @ (Given::Idle | Given::Close(..)) => panic!("{other:?}"),
     }
 }
 
 fn closed(given: Given<u32, u32>) -> (u32, CloseReason) {
     match given {
         Given::Close(conn, reason) => (conn, reason),
-        other => panic!("{other:?}"),
+        other @ (Given::Idle | Given::HandTo(..)) => panic!("{other:?}"),
     }
 }
 
 fn closes(books: &Books, reason: CloseReason) -> u64 {
-    books
-        .totals()
-        .closes()
-        .find(|(other, _)| *other == reason)
-        .unwrap()
-        .1
+    books.totals().closes().find(|(other, _)| *other == reason).unwrap().1
 }
 
 #[test]
 fn lifo_takes_the_last_and_round_robin_the_first() {
     for (order, expected) in [(IdleOrder::Lifo, 2), (IdleOrder::RoundRobin, 0)] {
         let (mut books, now) = books(3);
-        let _ = books.reconfigure(Settings {
-            order,
-            ..settings(3)
-        });
+        let _ = books.reconfigure(Settings { order, ..settings(3) });
         fill(&mut books, A, 0..3, now);
         assert_eq!(take(&mut books, A).unwrap().conn, expected);
     }
@@ -101,10 +86,7 @@ fn growth_follows_the_queue_without_a_ramp() {
     }
     let first = books.due(now).connect;
     assert_eq!(first.len(), 7);
-    assert!(
-        books.due(now).connect.is_empty(),
-        "one dial for each waiter, not more"
-    );
+    assert!(books.due(now).connect.is_empty(), "one dial for each waiter, not more");
     for waiter in 7..44 {
         books.enqueue(A, waiter, now);
     }
@@ -131,9 +113,7 @@ fn waiters_are_served_in_their_order() {
 fn who_leaves_the_queue_is_never_called() {
     let (mut books, now) = books(1);
     let mut held = lease_new(&mut books, A, 0, now);
-    let ids: Vec<_> = (0..200)
-        .map(|waiter| books.enqueue(A, waiter, now))
-        .collect();
+    let ids: Vec<_> = (0..200).map(|waiter| books.enqueue(A, waiter, now)).collect();
     for (waiter, id) in ids.iter().enumerate().filter(|(at, _)| at % 50 != 7) {
         assert_eq!(books.abandon(*id), Some(waiter as u32));
         assert_eq!(books.abandon(*id), None);
@@ -155,10 +135,7 @@ fn a_dial_whose_waiter_left_or_was_served_goes_idle() {
     let id = books.enqueue(A, 1, now);
     let permit = only(books.due(now).connect);
     assert_eq!(books.abandon(id), Some(1));
-    assert!(matches!(
-        books.connected(permit, 5, Duration::ZERO, now),
-        Given::Idle
-    ));
+    assert!(matches!(books.connected(permit, 5, Duration::ZERO, now), Given::Idle));
     assert_eq!(take(&mut books, A).unwrap().conn, 5);
 }
 
@@ -194,10 +171,7 @@ fn a_full_pool_gives_up_its_longest_idle_connection_of_another_set() {
     let due = books.due(now);
     assert_eq!((only(due.close), only(due.connect).set()), (0, B));
     let again = books.due(now);
-    assert!(
-        again.close.is_empty() && again.connect.is_empty(),
-        "one waiter, one place"
-    );
+    assert!(again.close.is_empty() && again.connect.is_empty(), "one waiter, one place");
 }
 
 #[test]
@@ -213,10 +187,7 @@ fn the_first_of_another_set_is_passed_over_sixteen_times_at_most() {
         assert_eq!(waiter, expected);
         held = next;
     }
-    assert_eq!(
-        closed(books.give_back(held, now)),
-        (0, CloseReason::OtherSet)
-    );
+    assert_eq!(closed(books.give_back(held, now)), (0, CloseReason::OtherSet));
     let permit = only(books.due(now).connect);
     assert_eq!(permit.set(), B);
     let (waiter, mut held) = handed(books.connected(permit, 1, Duration::ZERO, now));
@@ -240,15 +211,9 @@ fn only_those_whose_time_is_over_are_sent_away() {
     assert_eq!(books.expire(now + 5 * S), [1]);
     assert_eq!(books.expire(now + 10 * S), [3, 2]);
     assert_eq!((books.totals().timeouts, books.counts(now).waiting), (3, 0));
-    let _ = books.reconfigure(Settings {
-        checkout_timeout: Duration::ZERO,
-        ..settings(1)
-    });
+    let _ = books.reconfigure(Settings { checkout_timeout: Duration::ZERO, ..settings(1) });
     books.enqueue(A, 4, now);
-    assert!(
-        books.expire(now + 86_400 * S).is_empty(),
-        "zero is never, not at once"
-    );
+    assert!(books.expire(now + 86_400 * S).is_empty(), "zero is never, not at once");
 }
 
 #[test]
@@ -258,21 +223,9 @@ fn failed_dials_tell_the_waiters_when_nothing_is_left_to_wait_for() {
         books.enqueue(A, waiter, now);
     }
     let mut permits = books.due(now).connect;
-    assert!(
-        books
-            .connect_failed(permits.pop().unwrap(), now, 0.0)
-            .is_empty(),
-        "two dials may still succeed"
-    );
-    assert!(
-        books
-            .connect_failed(permits.pop().unwrap(), now, 0.0)
-            .is_empty()
-    );
-    assert_eq!(
-        books.connect_failed(permits.pop().unwrap(), now, 0.0),
-        [0, 1, 2]
-    );
+    assert!(books.connect_failed(permits.pop().unwrap(), now, 0.0).is_empty(), "two dials may still succeed");
+    assert!(books.connect_failed(permits.pop().unwrap(), now, 0.0).is_empty());
+    assert_eq!(books.connect_failed(permits.pop().unwrap(), now, 0.0), [0, 1, 2]);
 
     // Somebody new tries at once, but not more often than every 100 ms, and with one dial.
     for waiter in 3..6 {
@@ -283,10 +236,7 @@ fn failed_dials_tell_the_waiters_when_nothing_is_left_to_wait_for() {
     assert!(books.due(now + 101 * MS).connect.is_empty());
 
     // Postgres is back: the rest follows at once.
-    assert_eq!(
-        handed(books.connected(permit, 9, Duration::ZERO, now + 102 * MS)).0,
-        3
-    );
+    assert_eq!(handed(books.connected(permit, 9, Duration::ZERO, now + 102 * MS)).0, 3);
     assert_eq!(books.due(now + 102 * MS).connect.len(), 2);
 }
 
@@ -314,17 +264,12 @@ fn one_sets_failure_does_not_stop_another() {
 #[test]
 fn idle_timeout_stops_at_min_idle_but_lifetime_does_not() {
     let (mut books, now) = books(5);
-    let _ = books.reconfigure(Settings {
-        min_idle: 2,
-        ..settings(5)
-    });
+    let _ = books.reconfigure(Settings { min_idle: 2, ..settings(5) });
     for conn in 0..5 {
         books.enqueue(A, conn, now);
     }
     let permits = (0u32..).zip(books.due(now).connect);
-    let leased: Vec<_> = permits
-        .map(|(conn, permit)| handed(books.connected(permit, conn, (1000 + conn) * S, now)).1)
-        .collect();
+    let leased: Vec<_> = permits.map(|(conn, permit)| handed(books.connected(permit, conn, (1000 + conn) * S, now)).1).collect();
     for held in leased {
         assert!(matches!(books.give_back(held, now), Given::Idle));
     }
@@ -332,45 +277,28 @@ fn idle_timeout_stops_at_min_idle_but_lifetime_does_not() {
     assert_eq!(books.reap(now + 600 * S), [0, 1, 2]);
     assert!(books.warm(now + 600 * S).is_empty());
     assert_eq!(books.reap(now + 1003 * S), [3]);
-    assert_eq!(
-        books.warm(now + 1003 * S).len(),
-        1,
-        "min_idle is made up again"
-    );
+    assert_eq!(books.warm(now + 1003 * S).len(), 1, "min_idle is made up again");
     let held = take(&mut books, A).unwrap();
-    assert_eq!(
-        closed(books.give_back(held, now + 1004 * S)),
-        (4, CloseReason::MaxLifetime),
-        "and at release"
-    );
+    assert_eq!(closed(books.give_back(held, now + 1004 * S)), (4, CloseReason::MaxLifetime), "and at release");
 }
 
 #[test]
 fn min_idle_is_kept_for_the_set_in_use() {
     let (mut books, now) = books(10);
-    let _ = books.reconfigure(Settings {
-        min_idle: 2,
-        ..settings(10)
-    });
+    let _ = books.reconfigure(Settings { min_idle: 2, ..settings(10) });
     assert_eq!(books.warm(now).len(), 2);
     assert!(books.warm(now).is_empty());
     fill(&mut books, B, 0..1, now);
     assert!(take(&mut books, B).is_some());
     let permits = books.warm(now);
-    assert_eq!(
-        permits.iter().map(ConnectPermit::set).collect::<Vec<_>>(),
-        [B, B]
-    );
+    assert_eq!(permits.iter().map(ConnectPermit::set).collect::<Vec<_>>(), [B, B]);
     assert!(books.reap(now + 700 * S).is_empty());
 }
 
 #[test]
 fn warm_connections_wait_their_turn_behind_clients_and_failures() {
     let (mut books, now) = books(1);
-    let _ = books.reconfigure(Settings {
-        min_idle: 1,
-        ..settings(1)
-    });
+    let _ = books.reconfigure(Settings { min_idle: 1, ..settings(1) });
     let permit = only(books.warm(now));
     let _ = books.connect_failed(permit, now, 0.0);
     assert!(books.warm(now + 99 * MS).is_empty());
@@ -386,10 +314,7 @@ fn a_smaller_size_takes_idle_ones_now_and_leased_ones_later() {
     books.enqueue(A, 7, now);
     assert!(books.due(now).connect.is_empty());
     let mut leased = leased.into_iter();
-    assert_eq!(
-        closed(books.give_back(leased.next().unwrap(), now)).1,
-        CloseReason::PoolSize
-    );
+    assert_eq!(closed(books.give_back(leased.next().unwrap(), now)).1, CloseReason::PoolSize);
     assert_eq!(handed(books.give_back(leased.next().unwrap(), now)).0, 7);
     let _ = books.reconfigure(settings(9));
     books.enqueue(A, 8, now);
@@ -406,10 +331,7 @@ fn a_new_generation_replaces_every_connection() {
     let old = only(books.due(now).connect);
     assert_eq!(books.renew(), [] as [u32; 0]);
     assert_eq!(closed(books.give_back(held, now)).1, CloseReason::Reconnect);
-    assert_eq!(
-        closed(books.connected(old, 7, Duration::ZERO, now)),
-        (7, CloseReason::Reconnect)
-    );
+    assert_eq!(closed(books.connected(old, 7, Duration::ZERO, now)), (7, CloseReason::Reconnect));
     let new = only(books.due(now).connect);
     assert_eq!(handed(books.connected(new, 8, Duration::ZERO, now)).0, 1);
 }
@@ -464,10 +386,7 @@ fn a_check_takes_the_connection_and_keeps_its_idle_time() {
     let (mut books, now) = books(3);
     fill(&mut books, A, 0..2, now);
     assert!(books.take_for_check(now + 29 * S).is_none());
-    let (first, second) = (
-        books.take_for_check(now + 30 * S).unwrap(),
-        books.take_for_check(now + 30 * S).unwrap(),
-    );
+    let (first, second) = (books.take_for_check(now + 30 * S).unwrap(), books.take_for_check(now + 30 * S).unwrap());
     assert!(books.take_for_check(now + 30 * S).is_none());
     assert!(matches!(books.restore(first, now + 31 * S), Given::Idle));
     assert_eq!(books.closed(second, CloseReason::Dead), 1);
@@ -483,14 +402,6 @@ fn waits_are_measured() {
     assert_eq!(books.counts(now + 3 * S).oldest_wait, 3 * S);
     let _ = handed(books.give_back(held, now + 3 * S));
     let totals = books.totals();
-    assert_eq!(
-        (
-            totals.checkouts,
-            totals.waits,
-            totals.longest_wait,
-            totals.wait_time
-        ),
-        (2, 2, 3 * S, 3 * S)
-    );
+    assert_eq!((totals.checkouts, totals.waits, totals.longest_wait, totals.wait_time), (2, 2, 3 * S, 3 * S));
     assert_eq!(totals.wait_buckets.iter().sum::<u64>(), 2);
 }

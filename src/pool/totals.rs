@@ -88,9 +88,7 @@ pub struct Totals {
 impl Totals {
     /// Connections closed, by reason.
     pub fn closes(&self) -> impl Iterator<Item = (CloseReason, u64)> + '_ {
-        CloseReason::ALL
-            .into_iter()
-            .zip(self.closes.iter().copied())
+        CloseReason::ALL.into_iter().zip(self.closes.iter().copied())
     }
 
     pub(super) fn closed(&mut self, reason: CloseReason) {
@@ -103,10 +101,7 @@ impl Totals {
         self.checkouts += 1;
         self.wait_time += waited;
         self.longest_wait = self.longest_wait.max(waited);
-        let bits = u64::BITS
-            - u64::try_from(waited.as_micros())
-                .unwrap_or(u64::MAX)
-                .leading_zeros();
+        let bits = u64::BITS - u64::try_from(waited.as_micros()).unwrap_or(u64::MAX).leading_zeros();
         let bucket = (bits as usize).min(WAIT_BUCKETS - 1);
         if let Some(count) = self.wait_buckets.get_mut(bucket) {
             *count += 1;
@@ -148,15 +143,7 @@ mod tests {
     #[test]
     fn waits_fall_into_powers_of_two() {
         let mut totals = Totals::default();
-        for (micros, bucket) in [
-            (0, 0),
-            (1, 1),
-            (2, 2),
-            (3, 2),
-            (4, 3),
-            (1_000, 10),
-            (u64::MAX, WAIT_BUCKETS - 1),
-        ] {
+        for (micros, bucket) in [(0, 0), (1, 1), (2, 2), (3, 2), (4, 3), (1_000, 10), (u64::MAX, WAIT_BUCKETS - 1)] {
             let before = totals.wait_buckets[bucket];
             totals.served(Duration::from_micros(micros).min(Duration::from_secs(1 << 40)));
             assert_eq!(totals.wait_buckets[bucket], before + 1, "{micros}");

@@ -80,10 +80,7 @@ impl Effects {
 
     /// The words of the effects in this set.
     pub fn words(self) -> impl Iterator<Item = &'static str> {
-        Self::WORDS
-            .into_iter()
-            .filter(move |(effect, _)| self.contains(*effect))
-            .map(|(_, word)| word)
+        Self::WORDS.into_iter().filter(move |(effect, _)| self.contains(*effect)).map(|(_, word)| word)
     }
 }
 

@@ -17,10 +17,10 @@ pub use effects::Effects;
 pub use scan::{Literal, LiteralClass, Refused, Shape, has_time_word, scan};
 pub use search_path::parse_search_path;
 pub use snapshot::{
-    CastRow, FunctionClass, FunctionRow, Hazard, Obstacle, OperatorRow, Relation, RelationRow,
-    RoleRow, Rows, SchemaRow, Snapshot, TypeRow,
+    CastRow, FunctionClass, FunctionRow, Hazard, Obstacle, OperatorRow, Relation, RelationRow, RoleRow, Rows, SchemaRow,
+    Snapshot, TypeRow,
 };
 pub use statement::{
-    BeginOptions, CopyKind, FunctionName, Isolation, Kind, OperatorName, RelationName, SettingVerb, Shown,
-    Statement, TransactionVerb, TypeName,
+    BeginOptions, CopyKind, FunctionName, Isolation, Kind, OperatorName, RelationName, SettingVerb, Shown, Statement,
+    TransactionVerb, TypeName,
 };

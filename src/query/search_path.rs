@@ -53,10 +53,7 @@ fn quoted_name(mut rest: &str) -> Option<(Box<str>, &str)> {
 /// Names are cut at 63 bytes, at a character's edge.
 fn truncated(mut name: String) -> Box<str> {
     if name.len() > 63 {
-        let end = (0..=63)
-            .rev()
-            .find(|&i| name.is_char_boundary(i))
-            .unwrap_or(0);
+        let end = (0..=63).rev().find(|&i| name.is_char_boundary(i)).unwrap_or(0);
         name.truncate(end);
     }
     name.into()
@@ -81,9 +78,7 @@ mod tests {
         ];
         for (value, expected) in cases {
             let got = parse_search_path(value);
-            let got: Option<Vec<&str>> = got
-                .as_ref()
-                .map(|names| names.iter().map(|n| &**n).collect());
+            let got: Option<Vec<&str>> = got.as_ref().map(|names| names.iter().map(|n| &**n).collect());
             assert_eq!(got.as_deref(), expected, "{value:?}");
         }
     }

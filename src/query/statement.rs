@@ -21,10 +21,7 @@ pub type OperatorName = RelationName;
 impl RelationName {
     /// A name, with its schema when there is one.
     pub fn new(schema: Option<&str>, name: &str) -> Self {
-        Self {
-            schema: schema.filter(|s| !s.is_empty()).map(Into::into),
-            name: name.into(),
-        }
+        Self { schema: schema.filter(|s| !s.is_empty()).map(Into::into), name: name.into() }
     }
 }
 
@@ -286,7 +283,8 @@ impl Shown {
     /// Of a normalised text: each literal as a question mark, and not more than what fits a table.
     pub(super) fn new(shape: &[u8]) -> Self {
         let head = shape.get(..SHOWN_MAX).unwrap_or(shape);
-        let marked: Vec<u8> = head.iter().map(|byte| if *byte < b' ' && !byte.is_ascii_whitespace() { b'?' } else { *byte }).collect();
+        let marked: Vec<u8> =
+            head.iter().map(|byte| if *byte < b' ' && !byte.is_ascii_whitespace() { b'?' } else { *byte }).collect();
         Self(String::from_utf8_lossy(&marked).trim().into())
     }
 
@@ -379,22 +377,12 @@ impl Statement {
     /// Memory held by this value, roughly: the shape cache is bounded by bytes.
     pub(super) fn weight(&self) -> usize {
         let names = |list: &[RelationName]| -> usize {
-            list.iter()
-                .map(|n| 48 + n.name.len() + n.schema.as_ref().map_or(0, |s| s.len()))
-                .sum()
+            list.iter().map(|n| 48 + n.name.len() + n.schema.as_ref().map_or(0, |s| s.len())).sum()
         };
         let words = |list: &[Box<str>]| -> usize { list.iter().map(|n| 32 + n.len()).sum() };
-        size_of::<Self>() + self.shown.0.len()
-            + [
-                &self.reads,
-                &self.writes,
-                &self.functions,
-                &self.types,
-                &self.operators,
-            ]
-            .map(|l| names(l))
-            .iter()
-            .sum::<usize>()
+        size_of::<Self>()
+            + self.shown.0.len()
+            + [&self.reads, &self.writes, &self.functions, &self.types, &self.operators].map(|l| names(l)).iter().sum::<usize>()
             + words(&self.cte_names)
             + words(&self.fields)
     }

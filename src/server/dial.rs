@@ -36,11 +36,7 @@ impl Target {
     /// Reads the authorities' file, if there is one.
     pub fn new(upstream: &Upstream, tcp: TcpOptions) -> Result<Self, Error> {
         let tls = Connector::new(upstream.tls, upstream.tls_ca.as_deref())?;
-        Ok(Self {
-            host: upstream.host.clone(),
-            tls,
-            tcp,
-        })
+        Ok(Self { host: upstream.host.clone(), tls, tcp })
     }
 }
 
@@ -59,19 +55,8 @@ pub struct Login {
 
 impl Login {
     /// `parameters` without user and database.
-    pub fn new(
-        user: &str,
-        password: Option<Secret<String>>,
-        database: &str,
-        parameters: Vec<(Box<str>, Box<str>)>,
-    ) -> Self {
-        Self {
-            user: user.into(),
-            password,
-            database: database.into(),
-            parameters,
-            keys: Mutex::default(),
-        }
+    pub fn new(user: &str, password: Option<Secret<String>>, database: &str, parameters: Vec<(Box<str>, Box<str>)>) -> Self {
+        Self { user: user.into(), password, database: database.into(), parameters, keys: Mutex::default() }
     }
 }
 
@@ -99,9 +84,7 @@ pub async fn dial(target: &Target, login: &Login) -> Result<Dialed, Error> {
     let (first, second) = attempts(target);
     match attempt(target, login, first).await {
         Err(failure) if failure.another_way => match second {
-            Some(tls) => attempt(target, login, tls)
-                .await
-                .map_err(|failure| failure.error),
+            Some(tls) => attempt(target, login, tls).await.map_err(|failure| failure.error),
             None => Err(failure.error),
         },
         outcome => outcome.map_err(|failure| failure.error),
@@ -147,23 +130,15 @@ struct Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self {
-            error,
-            another_way: false,
-        }
+        Self { error, another_way: false }
     }
 }
 
 async fn attempt(target: &Target, login: &Login, tls: bool) -> Result<Dialed, Failure> {
-    let stream = connect(target)
-        .await
-        .map_err(|error| unreachable(target, error))?;
+    let stream = connect(target).await.map_err(|error| unreachable(target, error))?;
     let stream = match stream {
         Stream::Tcp(stream) if tls => encrypt(target, stream).await?,
-        stream @ (Stream::Tcp(_)
-        | Stream::Unix(_)
-        | Stream::ServerTls(_)
-        | Stream::ClientTls(_)) => stream,
+        stream @ (Stream::Tcp(_) | Stream::Unix(_) | Stream::ServerTls(_) | Stream::ClientTls(_)) => stream,
     };
     let encrypted = stream.is_tls();
     login::log_in(stream, login).await.map_err(|error| Failure {
@@ -176,9 +151,7 @@ async fn attempt(target: &Target, login: &Login, tls: bool) -> Result<Dialed, Fa
 
 async fn connect(target: &Target) -> io::Result<Stream> {
     match &target.host {
-        Host::Unix { dir, port } => Ok(Stream::Unix(
-            UnixStream::connect(dir.join(format!(".s.PGSQL.{port}"))).await?,
-        )),
+        Host::Unix { dir, port } => Ok(Stream::Unix(UnixStream::connect(dir.join(format!(".s.PGSQL.{port}"))).await?)),
         Host::Tcp { host, port } => {
             // Each address of the name in turn.
             let stream = TcpStream::connect((host.as_str(), *port)).await?;
@@ -190,29 +163,16 @@ async fn connect(target: &Target) -> io::Result<Stream> {
 
 /// Asks for TLS. The answer is read as exactly one byte: whatever somebody stuffed in behind it ends in the handshake.
 async fn encrypt(target: &Target, mut stream: TcpStream) -> Result<Stream, Failure> {
-    let answer = ask_for_tls(&mut stream)
-        .await
-        .map_err(|error| unreachable(target, error))?;
+    let answer = ask_for_tls(&mut stream).await.map_err(|error| unreachable(target, error))?;
     let required = target.tls.mode() != TlsMode::Prefer && target.tls.mode() != TlsMode::Allow;
     match answer {
-        b'S' => target
-            .tls
-            .connect(host_name(&target.host), stream)
-            .await
-            .map_err(|error| Failure {
-                error: failed(&target.host, "the TLS handshake failed").with_source(error),
-                another_way: true,
-            }),
-        b'N' if !required => Ok(Stream::Tcp(stream)),
-        b'N' => Err(failed(
-            &target.host,
-            "it does not support TLS, but sslmode demands it",
-        )
-        .into()),
-        _ => Err(Failure {
-            error: failed(&target.host, "it answered SSLRequest with nonsense"),
+        b'S' => target.tls.connect(host_name(&target.host), stream).await.map_err(|error| Failure {
+            error: failed(&target.host, "the TLS handshake failed").with_source(error),
             another_way: true,
         }),
+        b'N' if !required => Ok(Stream::Tcp(stream)),
+        b'N' => Err(failed(&target.host, "it does not support TLS, but sslmode demands it").into()),
+        _ => Err(Failure { error: failed(&target.host, "it answered SSLRequest with nonsense"), another_way: true }),
     }
 }
 
@@ -235,10 +195,7 @@ fn unreachable(target: &Target, error: io::Error) -> Error {
 }
 
 fn failed(host: &Host, what: &str) -> Error {
-    Error::new(
-        Kind::Connect,
-        format!("could not connect to Postgres at {host}: {what}"),
-    )
+    Error::new(Kind::Connect, format!("could not connect to Postgres at {host}: {what}"))
 }
 
 /// A connection that broke, or nonsense, between connect and ReadyForQuery.

@@ -86,7 +86,15 @@ impl Set {
 impl Dialer {
     /// For one user of one database.
     pub fn new(target: Target, account: Account, plans_per_server: usize, read_settings: bool, stand_in: Option<String>) -> Self {
-        let dialer = Self { target, account, plans_per_server, read_settings, stand_in, clients: AtomicUsize::new(0), sets: Mutex::default() };
+        let dialer = Self {
+            target,
+            account,
+            plans_per_server,
+            read_settings,
+            stand_in,
+            clients: AtomicUsize::new(0),
+            sets: Mutex::default(),
+        };
         // Servers kept warm before anybody has come are for clients that send nothing of their own.
         dialer.sets.lock().add(SetId::default(), Startup::new(), &dialer.account);
         dialer
@@ -140,7 +148,8 @@ impl Dialer {
             }));
         }
         let rows = dialed.query(SETTINGS).await?;
-        let [role, search_path, isolation, settings] = rows.into_iter().next().and_then(|row| row.try_into().ok()).unwrap_or_default();
+        let [role, search_path, isolation, settings] =
+            rows.into_iter().next().and_then(|row| row.try_into().ok()).unwrap_or_default();
         let search_path = parse_search_path(&search_path.unwrap_or_default());
         let known = search_path.is_some();
         let settings = settings.unwrap_or_default().into_bytes().into_boxed_slice();

@@ -26,9 +26,7 @@ use tokio::sync::{Notify, oneshot};
 use super::janitor;
 use crate::config;
 use crate::error::{Error, Kind, Result};
-use crate::pool::{
-    CloseReason, ConnectPermit, Counts, Due, Given, Held, Ledger, SetId, Settings, State, Totals,
-};
+use crate::pool::{CloseReason, ConnectPermit, Counts, Due, Given, Held, Ledger, SetId, Settings, State, Totals};
 
 pub use lease::{Checkout, Disposition, Lease, Ticket};
 
@@ -89,11 +87,7 @@ impl From<&config::Pool> for Options {
             idle_timeout: pool.idle_timeout,
             check_delay: pool.check_delay,
         };
-        Self {
-            settings,
-            connect_timeout: pool.connect_timeout,
-            max_lifetime: pool.max_lifetime,
-        }
+        Self { settings, connect_timeout: pool.connect_timeout, max_lifetime: pool.max_lifetime }
     }
 }
 
@@ -147,20 +141,12 @@ impl<K: Connector> ServerPool<K> {
     }
 
     fn without_janitor(name: &str, connector: K, options: Options) -> Self {
-        let Options {
-            settings,
-            connect_timeout,
-            max_lifetime,
-        } = options;
+        let Options { settings, connect_timeout, max_lifetime } = options;
         Self(Arc::new(Inner {
             name: name.into(),
             connector,
             ledger: Mutex::new(Ledger::new(settings)),
-            dialling: Mutex::new(Dialling {
-                connect_timeout,
-                max_lifetime,
-                failure: None,
-            }),
+            dialling: Mutex::new(Dialling { connect_timeout, max_lifetime, failure: None }),
             pinned: AtomicUsize::new(0),
             closed: Notify::new(),
             runtime: Handle::current(),
@@ -292,10 +278,7 @@ impl<K: Connector> ServerPool<K> {
 
     async fn dial(self, permit: ConnectPermit) {
         let set = permit.set();
-        let mut held = HeldPermit {
-            pool: self,
-            permit: Some(permit),
-        };
+        let mut held = HeldPermit { pool: self, permit: Some(permit) };
         let limit = held.pool.0.dialling.lock().connect_timeout;
         let dialled = match within(limit, held.pool.0.connector.connect(set)).await {
             Some(dialled) => dialled,
@@ -353,8 +336,7 @@ struct HeldPermit<K: Connector> {
 impl<K: Connector> Drop for HeldPermit<K> {
     fn drop(&mut self) {
         if let Some(permit) = self.permit.take() {
-            self.pool
-                .dial_failed(permit, &Error::new(Kind::Internal, "the dial was given up"));
+            self.pool.dial_failed(permit, &Error::new(Kind::Internal, "the dial was given up"));
         }
     }
 }
@@ -368,10 +350,7 @@ async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> 
 }
 
 fn dial_timeout(limit: Duration) -> String {
-    format!(
-        "Postgres did not accept a connection within {}",
-        humantime::format_duration(limit)
-    )
+    format!("Postgres did not accept a connection within {}", humantime::format_duration(limit))
 }
 
 /// What the client is told, once for each; the source stays with the one that is logged.

@@ -101,8 +101,7 @@ impl<'a> Mechanisms<'a> {
     /// SCRAM-SHA-256 alone: what a server offers without TLS.
     pub const SCRAM_SHA_256: Mechanisms<'static> = Mechanisms(b"SCRAM-SHA-256\0");
     /// With channel binding first: what a server offers over TLS.
-    pub const SCRAM_SHA_256_PLUS: Mechanisms<'static> =
-        Mechanisms(b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0");
+    pub const SCRAM_SHA_256_PLUS: Mechanisms<'static> = Mechanisms(b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0");
 
     fn decode(mut body: Body<'a>) -> Result<Self, Violation> {
         let names = body.taken(|body| {
@@ -130,9 +129,7 @@ impl<'a> Mechanisms<'a> {
 
 impl fmt::Debug for Mechanisms<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.iter().map(String::from_utf8_lossy))
-            .finish()
+        f.debug_list().entries(self.iter().map(String::from_utf8_lossy)).finish()
     }
 }
 
@@ -162,9 +159,7 @@ impl<'a> Password<'a> {
 
     /// Appends the whole message; also a SASLResponse.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        message(frontend::tag::PASSWORD, out, |out| {
-            out.extend_from_slice(self.data)
-        });
+        message(frontend::tag::PASSWORD, out, |out| out.extend_from_slice(self.data));
     }
 
     /// The body as a password or md5 response: one string that ends where the body ends.

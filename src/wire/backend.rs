@@ -86,20 +86,12 @@ impl<'a> Message<'a> {
             tag::DATA_ROW => DataRow::decode(body).map(Self::DataRow),
             tag::EMPTY_QUERY_RESPONSE => empty(body, Self::EmptyQueryResponse),
             tag::ERROR_RESPONSE => Fields::decode(body).map(Self::ErrorResponse),
-            tag::FUNCTION_CALL_RESPONSE => {
-                FunctionCallResponse::decode(body).map(Self::FunctionCallResponse)
-            }
-            tag::NEGOTIATE_PROTOCOL_VERSION => {
-                NegotiateProtocolVersion::decode(body).map(Self::NegotiateProtocolVersion)
-            }
+            tag::FUNCTION_CALL_RESPONSE => FunctionCallResponse::decode(body).map(Self::FunctionCallResponse),
+            tag::NEGOTIATE_PROTOCOL_VERSION => NegotiateProtocolVersion::decode(body).map(Self::NegotiateProtocolVersion),
             tag::NO_DATA => empty(body, Self::NoData),
             tag::NOTICE_RESPONSE => Fields::decode(body).map(Self::NoticeResponse),
-            tag::NOTIFICATION_RESPONSE => {
-                NotificationResponse::decode(body).map(Self::NotificationResponse)
-            }
-            tag::PARAMETER_DESCRIPTION => {
-                ParameterDescription::decode(body).map(Self::ParameterDescription)
-            }
+            tag::NOTIFICATION_RESPONSE => NotificationResponse::decode(body).map(Self::NotificationResponse),
+            tag::PARAMETER_DESCRIPTION => ParameterDescription::decode(body).map(Self::ParameterDescription),
             tag::PARAMETER_STATUS => ParameterStatus::decode(body).map(Self::ParameterStatus),
             tag::PARSE_COMPLETE => empty(body, Self::ParseComplete),
             tag::PORTAL_SUSPENDED => empty(body, Self::PortalSuspended),
@@ -159,10 +151,7 @@ impl<'a> BackendKeyData<'a> {
         let mut body = Body(body);
         let pid = body.i32()?;
         let secret = body.0;
-        SECRET_LEN
-            .contains(&secret.len())
-            .then_some(Self { pid, secret })
-            .ok_or(Violation::MessageLength)
+        SECRET_LEN.contains(&secret.len()).then_some(Self { pid, secret }).ok_or(Violation::MessageLength)
     }
 
     /// Appends the whole message.
@@ -223,17 +212,14 @@ impl ReadyForQuery {
         let mut body = Body(body);
         let byte = body.byte()?;
         body.end()?;
-        let status =
-            TransactionStatus::from_byte(byte).ok_or(Violation::TransactionStatus(byte))?;
+        let status = TransactionStatus::from_byte(byte).ok_or(Violation::TransactionStatus(byte))?;
         Ok(Self { status })
     }
 
     /// Appends the whole message.
     #[inline]
     pub fn encode(&self, out: &mut Vec<u8>) {
-        message(tag::READY_FOR_QUERY, out, |out| {
-            out.push(self.status.as_byte())
-        });
+        message(tag::READY_FOR_QUERY, out, |out| out.push(self.status.as_byte()));
     }
 }
 
@@ -301,11 +287,7 @@ impl<'a> NotificationResponse<'a> {
         let channel = body.string()?;
         let payload = body.string()?;
         body.end()?;
-        Ok(Self {
-            pid,
-            channel,
-            payload,
-        })
+        Ok(Self { pid, channel, payload })
     }
 
     /// Appends the whole message.
@@ -334,14 +316,9 @@ impl<'a> NegotiateProtocolVersion<'a> {
         let newest_minor = body.i32()?;
         let count = body.u32()?;
         // no capacity from the count: the vector grows with names that are really there
-        let unknown = (0..count)
-            .map(|_| body.string())
-            .collect::<Result<_, _>>()?;
+        let unknown = (0..count).map(|_| body.string()).collect::<Result<_, _>>()?;
         body.end()?;
-        Ok(Self {
-            newest_minor,
-            unknown,
-        })
+        Ok(Self { newest_minor, unknown })
     }
 
     /// Appends the whole message.
@@ -370,10 +347,7 @@ impl<'a> CopyResponse<'a> {
         let overall_format = body.byte()?;
         let formats = Formats::read(&mut body)?;
         body.end()?;
-        Ok(Self {
-            overall_format,
-            formats,
-        })
+        Ok(Self { overall_format, formats })
     }
 
     /// Appends the whole message, with one of the three tags.
@@ -403,9 +377,7 @@ impl<'a> FunctionCallResponse<'a> {
 
     /// Appends the whole message.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        message(tag::FUNCTION_CALL_RESPONSE, out, |out| {
-            put_value(self.value, out)
-        });
+        message(tag::FUNCTION_CALL_RESPONSE, out, |out| put_value(self.value, out));
     }
 }
 

@@ -16,10 +16,7 @@ impl<'a> Body<'a> {
 
     #[inline]
     pub(super) fn chunk<const N: usize>(&mut self) -> Result<[u8; N], Violation> {
-        let (chunk, rest) = self
-            .0
-            .split_first_chunk()
-            .ok_or(Violation::InsufficientData)?;
+        let (chunk, rest) = self.0.split_first_chunk().ok_or(Violation::InsufficientData)?;
         self.0 = rest;
         Ok(*chunk)
     }
@@ -27,8 +24,7 @@ impl<'a> Body<'a> {
     /// A 16-bit count. Postgres reads counts as unsigned.
     #[inline]
     pub(super) fn count(&mut self) -> Result<usize, Violation> {
-        self.chunk()
-            .map(|chunk| usize::from(u16::from_be_bytes(chunk)))
+        self.chunk().map(|chunk| usize::from(u16::from_be_bytes(chunk)))
     }
 
     #[inline]
@@ -48,10 +44,7 @@ impl<'a> Body<'a> {
 
     #[inline]
     pub(super) fn bytes(&mut self, len: usize) -> Result<&'a [u8], Violation> {
-        let (bytes, rest) = self
-            .0
-            .split_at_checked(len)
-            .ok_or(Violation::InsufficientData)?;
+        let (bytes, rest) = self.0.split_at_checked(len).ok_or(Violation::InsufficientData)?;
         self.0 = rest;
         Ok(bytes)
     }
@@ -64,10 +57,7 @@ impl<'a> Body<'a> {
 
     /// The same, for the one message with a text of its own for other negative lengths.
     #[inline]
-    pub(super) fn sized_value(
-        &mut self,
-        negative: fn(i32) -> Violation,
-    ) -> Result<Option<&'a [u8]>, Violation> {
+    pub(super) fn sized_value(&mut self, negative: fn(i32) -> Violation) -> Result<Option<&'a [u8]>, Violation> {
         match self.i32()? {
             -1 => Ok(None),
             len => {
@@ -92,19 +82,12 @@ impl<'a> Body<'a> {
 
     #[inline]
     pub(super) fn end(self) -> Result<(), Violation> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(Violation::TrailingBytes)
-        }
+        if self.0.is_empty() { Ok(()) } else { Err(Violation::TrailingBytes) }
     }
 
     /// Runs `read` and gives the bytes that it took, so a checked list stays a slice.
     #[inline]
-    pub(super) fn taken(
-        &mut self,
-        read: impl FnOnce(&mut Self) -> Result<(), Violation>,
-    ) -> Result<&'a [u8], Violation> {
+    pub(super) fn taken(&mut self, read: impl FnOnce(&mut Self) -> Result<(), Violation>) -> Result<&'a [u8], Violation> {
         let before = self.0;
         read(self)?;
         let len = before.len() - self.0.len();
@@ -133,10 +116,7 @@ pub(super) fn counted(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
 
 #[inline]
 pub(super) fn put_count(count: usize, out: &mut Vec<u8>) {
-    debug_assert!(
-        count <= usize::from(u16::MAX),
-        "the protocol counts to 65535"
-    );
+    debug_assert!(count <= usize::from(u16::MAX), "the protocol counts to 65535");
     out.extend_from_slice(&u16::try_from(count).unwrap_or(u16::MAX).to_be_bytes());
 }
 

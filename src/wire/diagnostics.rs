@@ -130,9 +130,7 @@ impl Report<'_> {
             (field::DETAIL, self.detail),
             (field::HINT, self.hint),
         ];
-        let present = fields
-            .iter()
-            .filter_map(|&(code, text)| Some((code, text?.as_bytes())));
+        let present = fields.iter().filter_map(|&(code, text)| Some((code, text?.as_bytes())));
         encode_fields(tag, present, out);
     }
 }
@@ -175,8 +173,7 @@ impl<'a> Fields<'a> {
 
     /// The text of one field, a code of [`field`].
     pub fn get(&self, code: u8) -> Option<&'a [u8]> {
-        self.iter()
-            .find_map(|(found, text)| (found == code).then_some(text))
+        self.iter().find_map(|(found, text)| (found == code).then_some(text))
     }
 
     /// The SQLSTATE; `None` from servers that send none, or not five characters.
@@ -191,9 +188,7 @@ impl<'a> Fields<'a> {
 
     /// How bad it is, from the field that is never translated; before 9.6 there was only the other one.
     pub fn severity(&self) -> Option<Severity> {
-        let word = self
-            .get(field::SEVERITY_NONLOCALIZED)
-            .or_else(|| self.get(field::SEVERITY))?;
+        let word = self.get(field::SEVERITY_NONLOCALIZED).or_else(|| self.get(field::SEVERITY))?;
         Severity::from_wire(word)
     }
 }

@@ -30,9 +30,7 @@ pub mod tag {
 #[inline]
 pub fn limit(tag: u8) -> Result<usize, Violation> {
     match tag {
-        tag::QUERY | tag::PARSE | tag::BIND | tag::FUNCTION_CALL | tag::COPY_DATA => {
-            Ok(0x3fff_fffe)
-        }
+        tag::QUERY | tag::PARSE | tag::BIND | tag::FUNCTION_CALL | tag::COPY_DATA => Ok(0x3fff_fffe),
         tag::SYNC | tag::FLUSH | tag::EXECUTE | tag::DESCRIBE | tag::CLOSE => Ok(10_000),
         tag::TERMINATE | tag::COPY_DONE | tag::COPY_FAIL => Ok(10_000),
         _ => Err(Violation::FrontendTag(tag)),
@@ -174,11 +172,7 @@ impl<'a> Bind<'a> {
         let mut body = Body(body);
         let portal = body.string()?;
         let statement = body.string()?;
-        Ok(Self {
-            portal,
-            statement,
-            rest: body.0,
-        })
+        Ok(Self { portal, statement, rest: body.0 })
     }
 
     /// Reads and checks the rest.
@@ -217,11 +211,7 @@ impl<'a> Parameters<'a> {
         let values = Values::read(&mut body)?;
         let result_formats = Formats::read(&mut body)?;
         body.end()?;
-        Ok(Self {
-            formats,
-            values,
-            result_formats,
-        })
+        Ok(Self { formats, values, result_formats })
     }
 
     /// Appends them as they stand in a Bind.
@@ -401,12 +391,7 @@ impl<'a> FunctionCall<'a> {
         let arguments = Values::read_sized(&mut body, Violation::ArgumentSize)?;
         let result_format = body.i16()?;
         body.end()?;
-        Ok(Self {
-            function,
-            formats,
-            arguments,
-            result_format,
-        })
+        Ok(Self { function, formats, arguments, result_format })
     }
 
     /// Appends the whole message.

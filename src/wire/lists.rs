@@ -33,11 +33,7 @@ impl<'a> Oids<'a> {
 
     /// The ids in order.
     pub fn iter(self) -> impl ExactSizeIterator<Item = Oid> + 'a {
-        self.0
-            .as_chunks()
-            .0
-            .iter()
-            .map(|chunk| Oid(u32::from_be_bytes(*chunk)))
+        self.0.as_chunks().0.iter().map(|chunk| Oid(u32::from_be_bytes(*chunk)))
     }
 
     pub(super) fn read(body: &mut Body<'a>) -> Result<Self, Violation> {
@@ -84,11 +80,7 @@ impl<'a> Formats<'a> {
 
     /// The codes in order.
     pub fn iter(self) -> impl ExactSizeIterator<Item = i16> + 'a {
-        self.0
-            .as_chunks()
-            .0
-            .iter()
-            .map(|chunk| i16::from_be_bytes(*chunk))
+        self.0.as_chunks().0.iter().map(|chunk| i16::from_be_bytes(*chunk))
     }
 
     /// The code that holds for value `index`: none given means text, one given means all.
@@ -140,23 +132,16 @@ impl<'a> Values<'a> {
 
     /// The values in order.
     pub fn iter(self) -> ValuesIter<'a> {
-        ValuesIter {
-            rest: Body(self.raw),
-            left: self.count,
-        }
+        ValuesIter { rest: Body(self.raw), left: self.count }
     }
 
     pub(super) fn read(body: &mut Body<'a>) -> Result<Self, Violation> {
         Self::read_sized(body, |_| Violation::InsufficientData)
     }
 
-    pub(super) fn read_sized(
-        body: &mut Body<'a>,
-        negative: fn(i32) -> Violation,
-    ) -> Result<Self, Violation> {
+    pub(super) fn read_sized(body: &mut Body<'a>, negative: fn(i32) -> Violation) -> Result<Self, Violation> {
         let count = body.count()?;
-        let raw =
-            body.taken(|body| (0..count).try_for_each(|_| body.sized_value(negative).map(drop)))?;
+        let raw = body.taken(|body| (0..count).try_for_each(|_| body.sized_value(negative).map(drop)))?;
         Ok(Self { raw, count })
     }
 
@@ -169,9 +154,7 @@ impl<'a> Values<'a> {
 impl fmt::Debug for Values<'_> {
     /// Values are the application's data: their sizes are enough for a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.iter().map(|value| value.map(<[u8]>::len)))
-            .finish()
+        f.debug_list().entries(self.iter().map(|value| value.map(<[u8]>::len))).finish()
     }
 }
 
@@ -199,10 +182,7 @@ impl<'a> Iterator for ValuesIter<'a> {
 impl ExactSizeIterator for ValuesIter<'_> {}
 
 /// Counts and writes values that are not in wire form yet.
-pub(super) fn write_values<'v>(
-    values: impl ExactSizeIterator<Item = Option<&'v [u8]>>,
-    out: &mut Vec<u8>,
-) {
+pub(super) fn write_values<'v>(values: impl ExactSizeIterator<Item = Option<&'v [u8]>>, out: &mut Vec<u8>) {
     put_count(values.len(), out);
     values.for_each(|value| put_value(value, out));
 }

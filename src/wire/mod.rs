@@ -47,10 +47,7 @@ impl Header {
         };
         let word = u32::from_be_bytes([a, b, c, d]);
         if (4..=Self::MAX_WORD).contains(&word) {
-            Ok(Some(Self {
-                tag,
-                len: 1 + word as usize,
-            }))
+            Ok(Some(Self { tag, len: 1 + word as usize }))
         } else {
             Err(Violation::MessageLength)
         }
@@ -65,11 +62,7 @@ impl Header {
     /// Refuses a length word over `limit`: to be called before memory for the body is set aside.
     #[inline]
     pub fn within(self, limit: usize) -> Result<Self, Violation> {
-        if self.len <= limit.saturating_add(1) {
-            Ok(self)
-        } else {
-            Err(Violation::MessageLength)
-        }
+        if self.len <= limit.saturating_add(1) { Ok(self) } else { Err(Violation::MessageLength) }
     }
 }
 
@@ -93,14 +86,6 @@ impl<'a> Frame<'a> {
         let Some((message, rest)) = buf.split_at_checked(header.within(limit)?.len) else {
             return Ok(None);
         };
-        Ok(message.get(Header::LEN..).map(|body| {
-            (
-                Self {
-                    tag: header.tag,
-                    body,
-                },
-                rest,
-            )
-        }))
+        Ok(message.get(Header::LEN..).map(|body| (Self { tag: header.tag, body }, rest)))
     }
 }

@@ -18,8 +18,7 @@ impl<'a> RowDescription<'a> {
     pub fn decode(body: &'a [u8]) -> Result<Self, Violation> {
         let mut body = Body(body);
         let count = body.count()?;
-        let columns =
-            body.taken(|body| (0..count).try_for_each(|_| Column::read(body).map(drop)))?;
+        let columns = body.taken(|body| (0..count).try_for_each(|_| Column::read(body).map(drop)))?;
         body.end()?;
         Ok(Self { columns, count })
     }
@@ -42,19 +41,10 @@ impl<'a> RowDescription<'a> {
             each => each.get(index).copied().unwrap_or(0),
         };
         if formats.len() > 1 && formats.len() != description.len() {
-            return Err(Violation::ResultFormats {
-                formats: formats.len(),
-                columns: description.len(),
-            });
+            return Err(Violation::ResultFormats { formats: formats.len(), columns: description.len() });
         }
         let columns = description.iter().enumerate();
-        row_description(
-            columns.map(|(index, column)| Column {
-                format: format(index),
-                ..column
-            }),
-            out,
-        );
+        row_description(columns.map(|(index, column)| Column { format: format(index), ..column }), out);
         Ok(())
     }
 
@@ -70,10 +60,7 @@ impl<'a> RowDescription<'a> {
 
     /// The columns in order.
     pub fn iter(&self) -> Columns<'a> {
-        Columns {
-            rest: Body(self.columns),
-            left: self.count,
-        }
+        Columns { rest: Body(self.columns), left: self.count }
     }
 }
 

@@ -52,10 +52,7 @@ pub fn decode(buf: &[u8]) -> Result<Option<(Packet, usize)>, Violation> {
 fn decode_cancel(mut body: Body<'_>) -> Result<Packet, Violation> {
     let pid = body.i32()?;
     if SECRET_LEN.contains(&body.0.len()) {
-        Ok(Packet::Cancel(BackendKey {
-            pid,
-            secret: body.0.into(),
-        }))
+        Ok(Packet::Cancel(BackendKey { pid, secret: body.0.into() }))
     } else {
         Err(Violation::CancelKeyLength)
     }
@@ -79,10 +76,7 @@ impl Version {
     /// From the word on the wire.
     pub fn from_number(number: u32) -> Self {
         let [a, b, c, d] = number.to_be_bytes();
-        Self {
-            major: u16::from_be_bytes([a, b]),
-            minor: u16::from_be_bytes([c, d]),
-        }
+        Self { major: u16::from_be_bytes([a, b]), minor: u16::from_be_bytes([c, d]) }
     }
 
     /// The word on the wire.
@@ -93,11 +87,7 @@ impl Version {
     /// The version we speak with a client that asked for this one: 3.2 from 3.2 on, else 3.0.
     /// 3.1 does not exist: the number was skipped for the sake of poolers that claimed it wrongly.
     pub fn spoken(self) -> Self {
-        if self >= Self::V3_2 {
-            Self::V3_2
-        } else {
-            Self::V3_0
-        }
+        if self >= Self::V3_2 { Self::V3_2 } else { Self::V3_0 }
     }
 }
 
@@ -109,16 +99,11 @@ impl fmt::Display for Version {
 
 /// What to tell a client whose wishes we do not know in full: `None` for 3.0 and 3.2 without unknown `_pq_.` options.
 /// To be sent once, before authentication begins.
-pub fn negotiate<'a>(
-    requested: Version,
-    unknown: impl IntoIterator<Item = &'a [u8]>,
-) -> Option<NegotiateProtocolVersion<'a>> {
+pub fn negotiate<'a>(requested: Version, unknown: impl IntoIterator<Item = &'a [u8]>) -> Option<NegotiateProtocolVersion<'a>> {
     let unknown: Vec<_> = unknown.into_iter().collect();
     let newest = requested.spoken();
-    (newest != requested || !unknown.is_empty()).then(|| NegotiateProtocolVersion {
-        newest_minor: newest.number().cast_signed(),
-        unknown,
-    })
+    (newest != requested || !unknown.is_empty())
+        .then(|| NegotiateProtocolVersion { newest_minor: newest.number().cast_signed(), unknown })
 }
 
 /// StartupMessage: a version and parameters. One allocation of the packet's size, however many parameters it holds.
@@ -132,38 +117,24 @@ pub struct StartupMessage {
 
 impl StartupMessage {
     /// From parts. Parameters with an empty name are left out: that would end the list.
-    pub fn new<N: AsRef<[u8]>, V: AsRef<[u8]>>(
-        version: Version,
-        parameters: impl IntoIterator<Item = (N, V)>,
-    ) -> Self {
+    pub fn new<N: AsRef<[u8]>, V: AsRef<[u8]>>(version: Version, parameters: impl IntoIterator<Item = (N, V)>) -> Self {
         let mut bytes = Vec::new();
         put_parameters(parameters, &mut bytes);
-        Self {
-            version,
-            parameters: bytes.into(),
-        }
+        Self { version, parameters: bytes.into() }
     }
 
     fn decode(version: Version, mut body: Body<'_>) -> Result<Self, Violation> {
         if version.major != 3 {
-            return Err(Violation::UnsupportedProtocol {
-                major: version.major,
-                minor: version.minor,
-            });
+            return Err(Violation::UnsupportedProtocol { major: version.major, minor: version.minor });
         }
         let parameters = body.taken(|body| {
             while *body.0.first().ok_or(Violation::StartupLayout)? != 0 {
-                body.string()
-                    .and_then(|_| body.string())
-                    .map_err(|_| Violation::StartupLayout)?;
+                body.string().and_then(|_| body.string()).map_err(|_| Violation::StartupLayout)?;
             }
             Ok(())
         })?;
         match body.0 {
-            [0] => Ok(Self {
-                version,
-                parameters: parameters.into(),
-            }),
+            [0] => Ok(Self { version, parameters: parameters.into() }),
             _ => Err(Violation::StartupLayout),
         }
     }
@@ -176,18 +147,12 @@ impl StartupMessage {
 
     /// The value of one parameter; of several the last, as in Postgres.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.parameters()
-            .filter(|(found, _)| *found == name.as_bytes())
-            .last()
-            .map(|(_, value)| value)
+        self.parameters().filter(|(found, _)| *found == name.as_bytes()).last().map(|(_, value)| value)
     }
 
     /// The user, cut to the length of a Postgres name as Postgres cuts it.
     pub fn user(&self) -> Result<&[u8], Violation> {
-        self.get("user")
-            .filter(|user| !user.is_empty())
-            .map(cut_name)
-            .ok_or(Violation::NoUser)
+        self.get("user").filter(|user| !user.is_empty()).map(cut_name).ok_or(Violation::NoUser)
     }
 
     /// The database, which is the user's name when none is given.
@@ -200,9 +165,7 @@ impl StartupMessage {
 
     /// Names of protocol options. pgdial knows none, and neither does any Postgres up to 18.
     pub fn protocol_options(&self) -> impl Iterator<Item = &[u8]> {
-        self.parameters()
-            .map(|(name, _)| name)
-            .filter(|name| name.starts_with(b"_pq_."))
+        self.parameters().map(|(name, _)| name).filter(|name| name.starts_with(b"_pq_."))
     }
 
     /// What to tell the client about its version and protocol options, if anything.
@@ -218,12 +181,7 @@ impl StartupMessage {
 
 impl fmt::Debug for StartupMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = |(name, value)| {
-            (
-                String::from_utf8_lossy(name),
-                String::from_utf8_lossy(value),
-            )
-        };
+        let text = |(name, value)| (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
         write!(f, "StartupMessage {} ", self.version)?;
         f.debug_map().entries(self.parameters().map(text)).finish()
     }
@@ -265,10 +223,7 @@ pub fn gss_enc_request(out: &mut Vec<u8>) {
     counted(out, |out| put_u32(code::GSS_ENC_REQUEST, out));
 }
 
-fn put_parameters<N: AsRef<[u8]>, V: AsRef<[u8]>>(
-    parameters: impl IntoIterator<Item = (N, V)>,
-    out: &mut Vec<u8>,
-) {
+fn put_parameters<N: AsRef<[u8]>, V: AsRef<[u8]>>(parameters: impl IntoIterator<Item = (N, V)>, out: &mut Vec<u8>) {
     for (name, value) in parameters {
         if name.as_ref().first().is_some_and(|&first| first != 0) {
             put_string(name.as_ref(), out);

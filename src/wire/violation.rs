@@ -147,28 +147,18 @@ impl fmt::Display for Violation {
             }
             Self::PasswordSize => f.write_str("invalid password packet size"),
             Self::ResultFormats { formats, columns } => {
-                write!(
-                    f,
-                    "bind message has {formats} result formats but query has {columns} columns"
-                )
+                write!(f, "bind message has {formats} result formats but query has {columns} columns")
             }
             Self::TransactionStatus(byte) => {
                 write!(f, "invalid transaction status {byte} in ReadyForQuery")
             }
             Self::StartupLength => f.write_str("invalid length of startup packet"),
-            Self::StartupLayout => {
-                f.write_str("invalid startup packet layout: expected terminator as last byte")
-            }
+            Self::StartupLayout => f.write_str("invalid startup packet layout: expected terminator as last byte"),
             Self::NoUser => f.write_str("no PostgreSQL user name specified in startup packet"),
             Self::UnsupportedProtocol { major, minor } => {
-                write!(
-                    f,
-                    "unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.2"
-                )
+                write!(f, "unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.2")
             }
-            Self::CancelKeyLength => {
-                f.write_str("invalid length of cancel key in cancel request packet")
-            }
+            Self::CancelKeyLength => f.write_str("invalid length of cancel key in cancel request packet"),
         }
     }
 }

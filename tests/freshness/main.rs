@@ -14,7 +14,7 @@
 )]
 
 #[path = "../support/mod.rs"]
-#[allow(dead_code, reason = "most of it serves other tests")]
+#[allow(dead_code, unused_imports, reason = "most of it serves other tests")]
 mod support;
 
 mod reads;
@@ -168,7 +168,9 @@ fn run(what: &str, storm: bool) {
 /// When all is quiet no fence is left, and memory answers again.
 fn settles(world: &World) {
     let limit = Duration::from_secs(10);
-    support::process::eventually("no fence stays up", limit, || world.pgdial.stats()["cache"]["unresolved"].as_array().expect("a list").is_empty());
+    support::process::eventually("no fence stays up", limit, || {
+        world.pgdial.stats()["cache"]["unresolved"].as_array().expect("a list").is_empty()
+    });
     let mut client = world.client();
     let before = world.pgdial.stat("cache.hits");
     support::process::eventually("memory answers again", limit, || {

@@ -46,7 +46,9 @@ fn check(world: &World, how: usize, shown: &Shown, floors: &[i64]) {
         if value < floor || *value > begun {
             let what = if *value < 0 { "was rolled back" } else { "is not of its time" };
             let (name, way) = (BY_NAME[*which], register.way.lock().unwrap());
-            world.breaks(format!("read {how} of {name}{writer} shows {value}, which {what}: at least {floor}, at most {begun}; written by {way}"));
+            world.breaks(format!(
+                "read {how} of {name}{writer} shows {value}, which {what}: at least {floor}, at most {begun}; written by {way}"
+            ));
         }
         register.seen.fetch_max(*value, SeqCst);
     }

@@ -39,7 +39,12 @@ const WIDE: &[Way] = &[
 /// The catalog may have changed as well: it is read again, and nothing comes from memory meanwhile.
 const CATALOG: &[Way] = &[
     ("do", &["do $$ begin update t{w} set n = {v}; end $$"]),
-    ("do_with_commit", &["do $$ begin update t{w} set n = -{v}; rollback; update t{w} set n = {v}; commit; update t{w} set n = -{v}; rollback; end $$"]),
+    (
+        "do_with_commit",
+        &[
+            "do $$ begin update t{w} set n = -{v}; rollback; update t{w} set n = {v}; commit; update t{w} set n = -{v}; rollback; end $$",
+        ],
+    ),
     ("call", &["call put_t{w}({v})"]),
 ];
 
@@ -104,7 +109,10 @@ fn own(world: &World, writer: usize, which: usize, value: i64, client: Option<Cl
     let row = answer.iter().find(|message| message.tag == b'D').filter(|_| error(&answer).is_none())?;
     let seen: i64 = row.columns()[0].as_deref().unwrap().parse().unwrap();
     if seen != value || floor(world, (writer, which)) > value {
-        world.breaks(format!("writer {writer} has written {value} by {} and reads {seen}", world.registers[writer][which].way.lock().unwrap()));
+        world.breaks(format!(
+            "writer {writer} has written {value} by {} and reads {seen}",
+            world.registers[writer][which].way.lock().unwrap()
+        ));
     }
     Some(client)
 }
@@ -139,7 +147,8 @@ fn write(client: &mut Client, writer: usize, value: i64, rng: &mut Rng) -> (&'st
             ("named", out.bind_text("", "put", &[&text]).execute("", 0).sync(), 2)
         }
         4 => {
-            let out = Out::new().query("begin").query(&format!("delete from t{writer}")).query(&format!("copy t{writer} from stdin"));
+            let out =
+                Out::new().query("begin").query(&format!("delete from t{writer}")).query(&format!("copy t{writer} from stdin"));
             client.send(&out.0);
             let answer = client.until_ready(2);
             if error(&answer).is_some() {

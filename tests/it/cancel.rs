@@ -9,10 +9,7 @@ use std::time::{Duration, Instant};
 fn start(pool: usize) -> (Pgdial, String) {
     let postgres = Postgres::shared();
     let database = postgres.database("cancel");
-    (
-        Pgdial::start(&Config::new(postgres, &database).pool(pool)),
-        database,
-    )
+    (Pgdial::start(&Config::new(postgres, &database).pool(pool)), database)
 }
 
 #[test]
@@ -26,23 +23,10 @@ fn reaches_its_own_query_and_no_other() {
     std::thread::sleep(Duration::from_millis(200));
     cancel(pgdial.addr(), &victim.key());
     let answer = victim.until_ready(1);
-    assert_eq!(
-        sqlstate(&answer).as_deref(),
-        Some("57014"),
-        "{}",
-        tags(&answer)
-    );
-    assert!(
-        began.elapsed() < Duration::from_secs(5),
-        "the cancel took {:?}",
-        began.elapsed()
-    );
+    assert_eq!(sqlstate(&answer).as_deref(), Some("57014"), "{}", tags(&answer));
+    assert!(began.elapsed() < Duration::from_secs(5), "the cancel took {:?}", began.elapsed());
     let answer = other.until_ready(1);
-    assert!(
-        answer.iter().any(|message| message.tag == b'D'),
-        "the other query was hit: {:?}",
-        sqlstate(&answer)
-    );
+    assert!(answer.iter().any(|message| message.tag == b'D'), "the other query was hit: {:?}", sqlstate(&answer));
     assert_eq!(victim.value("select 'alive'"), "alive");
 }
 
@@ -58,11 +42,7 @@ fn of_an_idle_client_hits_nobody() {
     for _ in 0..5 {
         cancel(pgdial.addr(), &idle.key());
     }
-    assert_eq!(
-        sqlstate(&busy.until_ready(1)),
-        None,
-        "the cancel of an idle client hit the server's new user"
-    );
+    assert_eq!(sqlstate(&busy.until_ready(1)), None, "the cancel of an idle client hit the server's new user");
     // Nothing may be left for the idle client either: no stray answer shifts its next one.
     assert_eq!(idle.value("select 'next'"), "next");
 }
@@ -77,14 +57,8 @@ fn that_comes_late_hits_nobody() {
         cancel(pgdial.addr(), &first.key());
         // Either the query was quick enough, or it was cancelled; the next user of the server never is.
         let state = sqlstate(&first.until_ready(1));
-        assert!(
-            state.is_none() || state.as_deref() == Some("57014"),
-            "{state:?}"
-        );
-        assert_eq!(
-            second.value("select pg_sleep(0.002)::text || 'second'"),
-            "second"
-        );
+        assert!(state.is_none() || state.as_deref() == Some("57014"), "{state:?}");
+        assert_eq!(second.value("select pg_sleep(0.002)::text || 'second'"), "second");
     }
 }
 
@@ -111,12 +85,7 @@ fn reaches_a_client_that_waits_for_a_server() {
     std::thread::sleep(Duration::from_millis(200));
     cancel(pgdial.addr(), &waiting.key());
     let answer = waiting.until_ready(1);
-    assert_eq!(
-        sqlstate(&answer).as_deref(),
-        Some("57014"),
-        "{}",
-        tags(&answer)
-    );
+    assert_eq!(sqlstate(&answer).as_deref(), Some("57014"), "{}", tags(&answer));
     holder.rows("commit");
     assert_eq!(waiting.value("select 'served'"), "served");
 }
@@ -133,8 +102,5 @@ fn of_a_client_that_is_gone_hits_nobody() {
     std::thread::sleep(Duration::from_millis(100));
     cancel(pgdial.addr(), &key);
     assert_eq!(sqlstate(&busy.until_ready(1)), None);
-    assert!(
-        matches!(busy.next(Duration::from_millis(100)), Received::Nothing),
-        "a stray message"
-    );
+    assert!(matches!(busy.next(Duration::from_millis(100)), Received::Nothing), "a stray message");
 }

@@ -9,9 +9,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls};
 
 async fn connect(url: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(url, NoTls)
-        .await
-        .expect("the driver logs in");
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("the driver logs in");
     tokio::spawn(connection);
     client
 }
@@ -20,18 +18,10 @@ fn start() -> (Pgdial, String) {
     let postgres = Postgres::shared();
     let database = postgres.database("drivers");
     postgres.sql(&database, "grant all on schema public to public");
-    let url = format!(
-        "postgres://scram_app:secret@127.0.0.1:{}/{database}",
-        postgres.port()
-    );
-    let config = Config::new(postgres, &database)
-        .pool(10)
-        .text("upstream", "url", &url);
+    let url = format!("postgres://scram_app:secret@127.0.0.1:{}/{database}", postgres.port());
+    let config = Config::new(postgres, &database).pool(10).text("upstream", "url", &url);
     let pgdial = Pgdial::start(&config.text("auth", "method", "scram-sha-256"));
-    let url = format!(
-        "postgres://scram_app:secret@127.0.0.1:{}/{database}?sslmode=disable",
-        pgdial.port()
-    );
+    let url = format!("postgres://scram_app:secret@127.0.0.1:{}/{database}?sslmode=disable", pgdial.port());
     (pgdial, url)
 }
 
@@ -39,53 +29,23 @@ fn start() -> (Pgdial, String) {
 async fn tokio_postgres_does_its_work() {
     let (_pgdial, url) = start();
     let mut client = connect(&url).await;
-    client
-        .batch_execute(
-            "create table t (a int primary key, b text, c bytea, d timestamptz default now())",
-        )
-        .await
-        .unwrap();
-    let insert = client
-        .prepare("insert into t (a, b, c) values ($1, $2, $3)")
-        .await
-        .unwrap();
+    client.batch_execute("create table t (a int primary key, b text, c bytea, d timestamptz default now())").await.unwrap();
+    let insert = client.prepare("insert into t (a, b, c) values ($1, $2, $3)").await.unwrap();
     for number in 0..50_i32 {
         let bytes = vec![number as u8; 10];
-        client
-            .execute(&insert, &[&number, &format!("row {number}"), &bytes])
-            .await
-            .unwrap();
+        client.execute(&insert, &[&number, &format!("row {number}"), &bytes]).await.unwrap();
     }
-    let row = client
-        .query_one("select b, c from t where a = $1", &[&7])
-        .await
-        .unwrap();
-    assert_eq!(
-        (row.get::<_, String>(0), row.get::<_, Vec<u8>>(1)),
-        ("row 7".to_string(), vec![7; 10])
-    );
-    let error = client
-        .execute(&insert, &[&7, &"twice", &Vec::<u8>::new()])
-        .await
-        .unwrap_err();
+    let row = client.query_one("select b, c from t where a = $1", &[&7]).await.unwrap();
+    assert_eq!((row.get::<_, String>(0), row.get::<_, Vec<u8>>(1)), ("row 7".to_string(), vec![7; 10]));
+    let error = client.execute(&insert, &[&7, &"twice", &Vec::<u8>::new()]).await.unwrap_err();
     assert_eq!(error.code(), Some(&SqlState::UNIQUE_VIOLATION));
     let transaction = client.transaction().await.unwrap();
     transaction.execute("delete from t", &[]).await.unwrap();
-    let portal = transaction
-        .bind("select i from generate_series(1, 10) i", &[])
-        .await
-        .unwrap();
+    let portal = transaction.bind("select i from generate_series(1, 10) i", &[]).await.unwrap();
     assert_eq!(transaction.query_portal(&portal, 4).await.unwrap().len(), 4);
-    assert_eq!(
-        transaction.query_portal(&portal, 40).await.unwrap().len(),
-        6
-    );
+    assert_eq!(transaction.query_portal(&portal, 40).await.unwrap().len(), 6);
     transaction.rollback().await.unwrap();
-    let count: i64 = client
-        .query_one("select count(*) from t", &[])
-        .await
-        .unwrap()
-        .get(0);
+    let count: i64 = client.query_one("select count(*) from t", &[]).await.unwrap().get(0);
     assert_eq!(count, 50);
 }
 
@@ -94,8 +54,7 @@ async fn tokio_postgres_pipelines() {
     let (_pgdial, url) = start();
     let client = connect(&url).await;
     for round in 0..20_i32 {
-        let (number, text): ([&(dyn ToSql + Sync); 1], [&(dyn ToSql + Sync); 1]) =
-            ([&round], [&"four"]);
+        let (number, text): ([&(dyn ToSql + Sync); 1], [&(dyn ToSql + Sync); 1]) = ([&round], [&"four"]);
         let (a, b, c, d) = tokio::join!(
             client.query_one("select $1::int4 + 1", &number),
             client.query_one("select 1 / ($1::int4 - $1::int4)", &number),
@@ -114,9 +73,7 @@ async fn sixteen_tasks_on_connections_of_their_own() {
     let (_pgdial, url) = start();
     connect(&url)
         .await
-        .batch_execute(
-            "create table counts (k int primary key, n int); insert into counts values (1, 0)",
-        )
+        .batch_execute("create table counts (k int primary key, n int); insert into counts values (1, 0)")
         .await
         .unwrap();
     let tasks: Vec<_> = (0..16_i32)
@@ -126,14 +83,8 @@ async fn sixteen_tasks_on_connections_of_their_own() {
                 let mut client = connect(&url).await;
                 for round in 0..25 {
                     let transaction = client.transaction().await.unwrap();
-                    transaction
-                        .execute("update counts set n = n + 1 where k = $1", &[&1_i32])
-                        .await
-                        .unwrap();
-                    let row = transaction
-                        .query_one("select $1::int4 * 1000 + $2::int4", &[&task, &round])
-                        .await
-                        .unwrap();
+                    transaction.execute("update counts set n = n + 1 where k = $1", &[&1_i32]).await.unwrap();
+                    let row = transaction.query_one("select $1::int4 * 1000 + $2::int4", &[&task, &round]).await.unwrap();
                     assert_eq!(row.get::<_, i32>(0), task * 1000 + round);
                     transaction.commit().await.unwrap();
                 }
@@ -143,63 +94,23 @@ async fn sixteen_tasks_on_connections_of_their_own() {
     for task in tasks {
         task.await.unwrap();
     }
-    let total: i32 = connect(&url)
-        .await
-        .query_one("select n from counts", &[])
-        .await
-        .unwrap()
-        .get(0);
+    let total: i32 = connect(&url).await.query_one("select n from counts", &[]).await.unwrap().get(0);
     assert_eq!(total, 16 * 25);
 }
 
 fn run(program: &str, arguments: &[&str], url: &str) -> String {
-    let output = Command::new(Postgres::shared().bin(program))
-        .args(arguments)
-        .arg(url)
-        .output()
-        .expect("it can be started");
+    let output = Command::new(Postgres::shared().bin(program)).args(arguments).arg(url).output().expect("it can be started");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "{program} {arguments:?}: {}\n{text}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{program} {arguments:?}: {}\n{text}", String::from_utf8_lossy(&output.stderr));
     text
 }
 
 #[test]
 fn psql_lists_and_describes() {
     let (_pgdial, url) = start();
-    run(
-        "psql",
-        &[
-            "-Xq",
-            "-c",
-            "create table shown (a int primary key, b text)",
-            "-d",
-        ],
-        &url,
-    );
-    let text = run(
-        "psql",
-        &[
-            "-X",
-            "-c",
-            "\\d shown",
-            "-c",
-            "\\dt",
-            "-c",
-            "\\df",
-            "-c",
-            "\\l",
-            "-d",
-        ],
-        &url,
-    );
-    assert!(
-        text.contains("shown") && text.contains("PRIMARY KEY"),
-        "{text}"
-    );
+    run("psql", &["-Xq", "-c", "create table shown (a int primary key, b text)", "-d"], &url);
+    let text = run("psql", &["-X", "-c", "\\d shown", "-c", "\\dt", "-c", "\\df", "-c", "\\l", "-d"], &url);
+    assert!(text.contains("shown") && text.contains("PRIMARY KEY"), "{text}");
 }
 
 #[test]
@@ -208,16 +119,9 @@ fn pgbench_in_all_its_modes() {
     run("pgbench", &["-i", "-q", "-s", "2"], &url);
     for mode in ["simple", "extended", "prepared"] {
         for script in [&["-S"][..], &[][..]] {
-            let arguments = [
-                &["-M", mode, "-c", "64", "-j", "2", "-t", "10", "-n"][..],
-                script,
-            ]
-            .concat();
+            let arguments = [&["-M", mode, "-c", "64", "-j", "2", "-t", "10", "-n"][..], script].concat();
             let text = run("pgbench", &arguments, &url);
-            assert!(
-                text.contains("number of transactions actually processed: 640/640"),
-                "{text}"
-            );
+            assert!(text.contains("number of transactions actually processed: 640/640"), "{text}");
             assert!(text.contains("number of failed transactions: 0"), "{text}");
         }
     }

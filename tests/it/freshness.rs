@@ -35,16 +35,11 @@ impl Protocol {
         let out = match self {
             Self::Simple => Out::new().query(READ),
             Self::Unnamed => {
-                let out = Out::new()
-                    .parse("", READ_PARAMETER, &[23])
-                    .bind_text("", "", &["1"]);
+                let out = Out::new().parse("", READ_PARAMETER, &[23]).bind_text("", "", &["1"]);
                 out.describe(b'P', "").execute("", 0).sync()
             }
             Self::Named => Out::new().bind_text("", "r", &["1"]).execute("", 0).sync(),
-            Self::Binary => Out::new()
-                .bind("", "r", &[1], &key, &[1])
-                .execute("", 0)
-                .sync(),
+            Self::Binary => Out::new().bind("", "r", &[1], &key, &[1]).execute("", 0).sync(),
         };
         client.send(&out.0);
         let answer = client.until_ready(1);
@@ -61,20 +56,12 @@ impl Protocol {
             Self::Simple => Out::new().query("update c set n = n + 1 where k = 1"),
             Self::Unnamed => {
                 let text = "update c set n = n + 1 where k = $1";
-                Out::new()
-                    .parse("", text, &[])
-                    .bind_text("", "", &["1"])
-                    .execute("", 0)
-                    .sync()
+                Out::new().parse("", text, &[]).bind_text("", "", &["1"]).execute("", 0).sync()
             }
             Self::Named => Out::new().query("begin; update c set n = n + 1 where k = 1; commit"),
             Self::Binary => {
                 let text = "insert into c values ($1, 0) on conflict (k) do update set n = c.n + 1";
-                Out::new()
-                    .parse("", text, &[])
-                    .bind_text("", "", &["1"])
-                    .execute("", 0)
-                    .sync()
+                Out::new().parse("", text, &[]).bind_text("", "", &["1"]).execute("", 0).sync()
             }
         };
         client.send(&out.0);
@@ -88,21 +75,11 @@ fn start(what: &str, more: fn(Config) -> Config) -> (Pgdial, String) {
     let mut admin = postgres.client("app", &database);
     admin.rows("create table c (k int primary key, n bigint not null)");
     admin.rows("insert into c values (1, 0)");
-    (
-        Pgdial::start(&more(
-            Config::new(postgres, &database)
-                .pool(4)
-                .cached()
-                .text("log", "level", "info"),
-        )),
-        database,
-    )
+    (Pgdial::start(&more(Config::new(postgres, &database).pool(4).cached().text("log", "level", "info"))), database)
 }
 
 fn writes() -> u64 {
-    std::env::var("PGDIAL_WRITES").ok().map_or(1_000, |text| {
-        text.parse().expect("PGDIAL_WRITES is a number")
-    })
+    std::env::var("PGDIAL_WRITES").ok().map_or(1_000, |text| text.parse().expect("PGDIAL_WRITES is a number"))
 }
 
 /// Two readers hammer the key and must never see it go back; after each write the very next read of another
@@ -133,10 +110,7 @@ fn next_read_sees_each_write(protocol: Protocol) {
             for count in 1..=writes() {
                 protocol.write(&mut writer);
                 let seen = protocol.read(&mut reader);
-                assert_eq!(
-                    seen, count,
-                    "the write was acknowledged, and the next read does not see it"
-                );
+                assert_eq!(seen, count, "the write was acknowledged, and the next read does not see it");
             }
         });
         stop.store(true, Ordering::Relaxed);
@@ -144,11 +118,7 @@ fn next_read_sees_each_write(protocol: Protocol) {
             std::panic::resume_unwind(panic);
         }
     });
-    assert!(
-        pgdial.stat("cache.hits") > 0,
-        "nothing was answered from memory, so nothing was tested: {}",
-        pgdial.stats()
-    );
+    assert!(pgdial.stat("cache.hits") > 0, "nothing was answered from memory, so nothing was tested: {}", pgdial.stats());
 }
 
 #[test]
@@ -174,14 +144,10 @@ fn next_read_sees_each_write_binary() {
 /// Reads until the answer comes from memory; panics if it never does.
 fn warm(pgdial: &Pgdial, client: &mut Client, protocol: Protocol) {
     let before = pgdial.stat("cache.hits");
-    eventually(
-        "a repeated read is answered from memory",
-        Duration::from_secs(5),
-        || {
-            protocol.read(client);
-            pgdial.stat("cache.hits") > before
-        },
-    );
+    eventually("a repeated read is answered from memory", Duration::from_secs(5), || {
+        protocol.read(client);
+        pgdial.stat("cache.hits") > before
+    });
 }
 
 #[test]
@@ -197,11 +163,7 @@ fn a_repeated_read_needs_no_server() {
     for _ in 0..100 {
         assert_eq!(Protocol::Simple.read(&mut reader), 0);
     }
-    assert!(
-        began.elapsed() < Duration::from_secs(2),
-        "100 reads from memory took {:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() < Duration::from_secs(2), "100 reads from memory took {:?}", began.elapsed());
     holder.rows("commit");
 }
 
@@ -218,11 +180,7 @@ fn protocols_share_what_one_of_them_has_read() {
     let fills = pgdial.stat("cache.fills");
     let (protocol, client) = &mut clients[1];
     assert_eq!(protocol.read(client), 0);
-    assert_eq!(
-        pgdial.stat("cache.fills"),
-        fills,
-        "the same read by another kind of statement went to Postgres again"
-    );
+    assert_eq!(pgdial.stat("cache.fills"), fills, "the same read by another kind of statement went to Postgres again");
 }
 
 #[test]
@@ -233,19 +191,11 @@ fn an_open_transaction_shows_nobody_its_writes() {
     let mut writer = pgdial.client(&database);
     writer.rows("begin");
     writer.rows("update c set n = 5 where k = 1");
-    assert_eq!(
-        Protocol::Simple.read(&mut writer),
-        5,
-        "its own write, in its own transaction"
-    );
+    assert_eq!(Protocol::Simple.read(&mut writer), 5, "its own write, in its own transaction");
     assert_eq!(Protocol::Simple.read(&mut reader), 0, "uncommitted");
     writer.rows("rollback");
     assert_eq!(Protocol::Simple.read(&mut reader), 0);
-    assert_eq!(
-        Protocol::Simple.read(&mut writer),
-        0,
-        "what was rolled back is gone"
-    );
+    assert_eq!(Protocol::Simple.read(&mut writer), 0, "what was rolled back is gone");
 }
 
 #[test]
@@ -269,17 +219,9 @@ fn a_notification_from_elsewhere_invalidates() {
         warm(&pgdial, &mut reader, Protocol::Simple);
         let mut elsewhere = Postgres::shared().client("app", &database);
         elsewhere.rows(&format!("update c set n = {number}"));
-        assert_eq!(
-            Protocol::Simple.read(&mut reader),
-            number - 1,
-            "from memory: nobody has told pgdial yet"
-        );
+        assert_eq!(Protocol::Simple.read(&mut reader), number - 1, "from memory: nobody has told pgdial yet");
         elsewhere.rows(&format!("notify pgdial, '{payload}'"));
-        eventually(
-            "the notification has arrived",
-            Duration::from_secs(2),
-            || Protocol::Simple.read(&mut reader) == number,
-        );
+        eventually("the notification has arrived", Duration::from_secs(2), || Protocol::Simple.read(&mut reader) == number);
     }
 }
 
@@ -291,18 +233,11 @@ fn losing_the_listener_flushes() {
     for number in 1..=3 {
         warm(&pgdial, &mut reader, Protocol::Simple);
         postgres.sql(&database, &format!("update c set n = {number}"));
-        let filter = format!(
-            "datname = '{database}' and query ilike '%listen%' and pid <> pg_backend_pid()"
-        );
-        let hit = postgres.sql(
-            "postgres",
-            &format!("select pg_terminate_backend(pid) from pg_stat_activity where {filter}"),
-        );
+        let filter = format!("datname = '{database}' and query ilike '%listen%' and pid <> pg_backend_pid()");
+        let hit = postgres.sql("postgres", &format!("select pg_terminate_backend(pid) from pg_stat_activity where {filter}"));
         assert!(!hit.is_empty(), "a connection listens on the channel");
-        eventually(
-            "nothing from before the loss is served",
-            Duration::from_secs(2),
-            || Protocol::Simple.read(&mut reader) == number,
-        );
+        eventually("nothing from before the loss is served", Duration::from_secs(2), || {
+            Protocol::Simple.read(&mut reader) == number
+        });
     }
 }

@@ -16,8 +16,7 @@ fn config(what: &str) -> (Config, String) {
 
 /// The ErrorResponse that a login is refused with.
 fn refusal(pgdial: &Pgdial, database: &str) -> Option<(String, String)> {
-    let mut client =
-        Client::connect(pgdial.addr(), &[("user", "app"), ("database", database)]).ok()?;
+    let mut client = Client::connect(pgdial.addr(), &[("user", "app"), ("database", database)]).ok()?;
     loop {
         match client.next(PATIENCE) {
             Received::Message(message) if message.tag == b'E' => {
@@ -35,17 +34,11 @@ fn one_client_too_many() {
     let pgdial = Pgdial::start(&config.pool(2).set("listen", "max_clients", "2"));
     let mut first = pgdial.client(&database);
     let second = pgdial.client(&database);
-    let (state, text) = refusal(&pgdial, &database)
-        .expect("the third is refused with an error, not a closed socket");
+    let (state, text) = refusal(&pgdial, &database).expect("the third is refused with an error, not a closed socket");
     assert_eq!(state, "53300", "{text}");
-    assert!(
-        text.contains("clients") || text.contains("connections"),
-        "the error names the limit: {text}"
-    );
+    assert!(text.contains("clients") || text.contains("connections"), "the error names the limit: {text}");
     drop(second);
-    eventually("a place is free again", PATIENCE, || {
-        refusal(&pgdial, &database).is_none()
-    });
+    eventually("a place is free again", PATIENCE, || refusal(&pgdial, &database).is_none());
     assert_eq!(first.value("select 1"), "1");
 }
 
@@ -62,15 +55,9 @@ fn no_server_in_time() {
     let message = error(&answer).unwrap_or_else(|| panic!("no error: {}", tags(&answer)));
     assert_eq!(message.field(b'C').as_deref(), Some("53300"));
     let text = format!("{:?} {:?}", message.field(b'M'), message.field(b'H'));
-    assert!(
-        text.contains("pool"),
-        "the error says what to raise: {text}"
-    );
+    assert!(text.contains("pool"), "the error says what to raise: {text}");
     let waited = began.elapsed();
-    assert!(
-        waited > Duration::from_millis(250) && waited < Duration::from_secs(3),
-        "waited {waited:?}"
-    );
+    assert!(waited > Duration::from_millis(250) && waited < Duration::from_secs(3), "waited {waited:?}");
     // The statement is not run later, and its answer never comes.
     holder.rows("commit");
     let mut next = pgdial.client(&database);
@@ -92,19 +79,12 @@ fn a_few_more_clients_than_servers_all_get_their_turn() {
                 let mut client = pgdial.client(database);
                 for turn in 0..20 {
                     let expected = format!("{worker}/{turn}");
-                    assert_eq!(
-                        client.value(&format!("select '{expected}' || pg_sleep(0.002)::text")),
-                        expected
-                    );
+                    assert_eq!(client.value(&format!("select '{expected}' || pg_sleep(0.002)::text")), expected);
                 }
             });
         }
     });
-    assert!(
-        began.elapsed() < Duration::from_secs(15),
-        "24 clients on 3 servers took {:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() < Duration::from_secs(15), "24 clients on 3 servers took {:?}", began.elapsed());
 }
 
 #[test]
@@ -117,11 +97,7 @@ fn a_cold_pool_grows_with_the_queue() {
             scope.spawn(|| pgdial.client(&database).rows("select pg_sleep(0.5)"));
         }
     });
-    assert!(
-        began.elapsed() < Duration::from_secs(2),
-        "ten at once took {:?}: no ramp of one by one",
-        began.elapsed()
-    );
+    assert!(began.elapsed() < Duration::from_secs(2), "ten at once took {:?}: no ramp of one by one", began.elapsed());
 }
 
 #[test]
@@ -145,19 +121,10 @@ fn sigterm_lets_running_work_end() {
     open.rows("insert into t values (2)");
     open.rows("commit");
     let answer = busy.until_ready(1);
-    assert!(
-        answer.iter().any(|message| message.tag == b'D'),
-        "the running query was cut: {}",
-        tags(&answer)
-    );
-    let status = pgdial
-        .wait_exit(PATIENCE)
-        .expect("pgdial ends once the work is done");
+    assert!(answer.iter().any(|message| message.tag == b'D'), "the running query was cut: {}", tags(&answer));
+    let status = pgdial.wait_exit(PATIENCE).expect("pgdial ends once the work is done");
     assert!(status.success(), "{status}");
-    assert_eq!(
-        Postgres::shared().sql(&database, "select count(*) from t")[0][0].as_deref(),
-        Some("2")
-    );
+    assert_eq!(Postgres::shared().sql(&database, "select count(*) from t")[0][0].as_deref(), Some("2"));
 }
 
 #[test]
@@ -168,17 +135,10 @@ fn sighup_takes_the_new_config_or_leaves_all_as_it_was() {
     let mut first = pgdial.client(&database);
     assert!(refusal(&pgdial, &database).is_some());
     pgdial.reload(&config.clone().set("listen", "max_clients", "3"));
-    eventually("the new limit holds", PATIENCE, || {
-        refusal(&pgdial, &database).is_none()
-    });
+    eventually("the new limit holds", PATIENCE, || refusal(&pgdial, &database).is_none());
     std::fs::write(pgdial.config_file(), "[listen]\nmax_cliens = 1\n").unwrap();
     signal(pgdial.pid(), "HUP");
-    eventually("the log says what is wrong", PATIENCE, || {
-        pgdial.log().contains("max_cliens")
-    });
+    eventually("the log says what is wrong", PATIENCE, || pgdial.log().contains("max_cliens"));
     assert_eq!(first.value("select 'still served'"), "still served");
-    assert!(
-        refusal(&pgdial, &database).is_none(),
-        "the config from before still holds"
-    );
+    assert!(refusal(&pgdial, &database).is_none(), "the config from before still holds");
 }

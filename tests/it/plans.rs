@@ -11,31 +11,16 @@ use std::time::Duration;
 /// contexts in the server's log cannot.
 fn statements_on(postgres: &Postgres, pid: &str) -> usize {
     let before = postgres.log().len();
-    postgres.sql(
-        "postgres",
-        &format!("select pg_log_backend_memory_contexts({pid})"),
-    );
+    postgres.sql("postgres", &format!("select pg_log_backend_memory_contexts({pid})"));
     let mark = format!("[{pid}] LOG:  Grand total");
-    eventually(
-        "the backend logs its memory",
-        Duration::from_secs(10),
-        || postgres.log()[before..].contains(&mark),
-    );
+    eventually("the backend logs its memory", Duration::from_secs(10), || postgres.log()[before..].contains(&mark));
     let log = postgres.log();
-    let own = log[before..]
-        .lines()
-        .filter(|line| line.contains(&format!("[{pid}]")));
+    let own = log[before..].lines().filter(|line| line.contains(&format!("[{pid}]")));
     own.filter(|line| line.contains("CachedPlanSource")).count()
 }
 
 fn prepared(client: &mut Client, name: &str, text: &str, value: &str) -> String {
-    client.send(
-        &Out::new()
-            .bind_text("", name, &[value])
-            .execute("", 0)
-            .sync()
-            .0,
-    );
+    client.send(&Out::new().bind_text("", name, &[value]).execute("", 0).sync().0);
     let found = rows(&client.until_ready(1), text);
     found[0][0].clone().unwrap()
 }
@@ -44,36 +29,23 @@ fn prepared(client: &mut Client, name: &str, text: &str, value: &str) -> String 
 fn an_evicted_statement_is_closed_on_the_backend() {
     let postgres = Postgres::start();
     let database = postgres.database("evict");
-    let config = Config::new(&postgres, &database)
-        .pool(1)
-        .set("pool", "min_idle", "1")
-        .set("plans", "per_server", "5");
+    let config = Config::new(&postgres, &database).pool(1).set("pool", "min_idle", "1").set("plans", "per_server", "5");
     let pgdial = Pgdial::start(&config);
     let mut client = pgdial.client(&database);
     for number in 0..40 {
         let text = format!("select $1::text || ' of {number}'");
         client.send(&Out::new().parse(&format!("s{number}"), &text, &[]).sync().0);
         client.until_ready(1);
-        assert_eq!(
-            prepared(&mut client, &format!("s{number}"), &text, "x"),
-            format!("x of {number}")
-        );
+        assert_eq!(prepared(&mut client, &format!("s{number}"), &text, "x"), format!("x of {number}"));
     }
-    let pids = postgres.sql(
-        "postgres",
-        &format!(
-            "select pid from pg_stat_activity where datname = '{database}' and query like '%of 39%'"
-        ),
-    );
+    let pids = postgres
+        .sql("postgres", &format!("select pid from pg_stat_activity where datname = '{database}' and query like '%of 39%'"));
     let kept = statements_on(&postgres, pids[0][0].as_deref().unwrap());
     assert!(kept >= 1, "statements are kept on the server");
     assert!(kept <= 8, "{kept} statements on a server that may keep 5");
     // And every one of the forty still works.
     for number in (0..40).rev() {
-        assert_eq!(
-            prepared(&mut client, &format!("s{number}"), "", "again"),
-            format!("again of {number}")
-        );
+        assert_eq!(prepared(&mut client, &format!("s{number}"), "", "again"), format!("again of {number}"));
     }
 }
 
@@ -85,16 +57,12 @@ fn one_text_of_many_clients_is_one_statement() {
     let mut clients: Vec<Client> = (0..30).map(|_| pgdial.client(&database)).collect();
     for (number, client) in clients.iter_mut().enumerate() {
         let name = format!("driver_{number}");
-        client.send(
-            &Out::new()
-                .parse(&name, "select $1::text, 'shared'", &[])
-                .sync()
-                .0,
-        );
+        client.send(&Out::new().parse(&name, "select $1::text, 'shared'", &[]).sync().0);
         client.until_ready(1);
         assert_eq!(prepared(client, &name, "shared", "mine"), "mine");
     }
-    let pids = postgres.sql("postgres", &format!("select pid from pg_stat_activity where datname = '{database}' and query like '%shared%'"));
+    let pids = postgres
+        .sql("postgres", &format!("select pid from pg_stat_activity where datname = '{database}' and query like '%shared%'"));
     let kept = statements_on(&postgres, pids[0][0].as_deref().unwrap());
     assert!((1..=4).contains(&kept), "{kept} statements for one text");
 }
@@ -109,20 +77,9 @@ fn changed_columns_heal_for_new_statements() {
     client.rows("insert into t values (1)");
     for round in 0..4 {
         let mut fresh = pgdial.client(&database);
-        fresh.send(
-            &Out::new()
-                .parse("s", "select * from t", &[])
-                .bind("", "s", &[], &[], &[])
-                .execute("", 0)
-                .sync()
-                .0,
-        );
+        fresh.send(&Out::new().parse("s", "select * from t", &[]).bind("", "s", &[], &[], &[]).execute("", 0).sync().0);
         let answer = fresh.until_ready(1);
-        assert_eq!(
-            sqlstate(&answer),
-            None,
-            "round {round}: a new statement must not see an old plan"
-        );
+        assert_eq!(sqlstate(&answer), None, "round {round}: a new statement must not see an old plan");
         assert_eq!(rows(&answer, "select * from t")[0].len(), round + 1);
         client.rows(&format!("alter table t add column c{round} int default 7"));
     }

@@ -17,33 +17,17 @@ fn certificate(folder: &Path) -> (PathBuf, PathBuf) {
 
 /// psql through pgdial: libpq's own login.
 fn psql(pgdial: &Pgdial, user: &str, password: &str, database: &str, options: &str) -> Output {
-    let target = format!(
-        "host=127.0.0.1 port={} user={user} dbname={database} connect_timeout=10 {options}",
-        pgdial.port()
-    );
+    let target = format!("host=127.0.0.1 port={} user={user} dbname={database} connect_timeout=10 {options}", pgdial.port());
     Command::new(Postgres::shared().bin("psql"))
-        .args([
-            "-XAtq",
-            "-d",
-            &target,
-            "-c",
-            "select 'served as ' || current_user",
-        ])
+        .args(["-XAtq", "-d", &target, "-c", "select 'served as ' || current_user"])
         .env("PGPASSWORD", password)
         .output()
         .expect("psql can be started")
 }
 
 fn succeeds(output: &Output, user: &str) {
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert_eq!(
-        String::from_utf8_lossy(&output.stdout).trim(),
-        format!("served as {user}")
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), format!("served as {user}"));
 }
 
 fn fails(output: &Output, with: &str) {
@@ -56,72 +40,36 @@ fn fails(output: &Output, with: &str) {
 fn config(user: &str, method: &str) -> (Config, String) {
     let postgres = Postgres::shared();
     let database = postgres.database("secure");
-    let url = format!(
-        "postgres://{user}:secret@127.0.0.1:{}/{database}",
-        postgres.port()
-    );
-    (
-        Config::new(postgres, &database)
-            .pool(2)
-            .text("upstream", "url", &url)
-            .text("auth", "method", method),
-        database,
-    )
+    let url = format!("postgres://{user}:secret@127.0.0.1:{}/{database}", postgres.port());
+    (Config::new(postgres, &database).pool(2).text("upstream", "url", &url).text("auth", "method", method), database)
 }
 
 #[test]
 fn scram_on_both_sides() {
     let (config, database) = config("scram_app", "scram-sha-256");
     let pgdial = Pgdial::start(&config);
-    succeeds(
-        &psql(&pgdial, "scram_app", "secret", &database, ""),
-        "scram_app",
-    );
-    fails(
-        &psql(&pgdial, "scram_app", "wrong", &database, ""),
-        "password authentication failed",
-    );
+    succeeds(&psql(&pgdial, "scram_app", "secret", &database, ""), "scram_app");
+    fails(&psql(&pgdial, "scram_app", "wrong", &database, ""), "password authentication failed");
     fails(&psql(&pgdial, "scram_app", "", &database, ""), "");
-    fails(
-        &psql(&pgdial, "nobody_here", "secret", &database, ""),
-        "password authentication failed",
-    );
-    fails(
-        &psql(&pgdial, "scram_app", "secret", "no_such_database", ""),
-        "no_such_database",
-    );
-    assert!(
-        !pgdial.log().contains("secret"),
-        "the password is in the log"
-    );
+    fails(&psql(&pgdial, "nobody_here", "secret", &database, ""), "password authentication failed");
+    fails(&psql(&pgdial, "scram_app", "secret", "no_such_database", ""), "no_such_database");
+    assert!(!pgdial.log().contains("secret"), "the password is in the log");
 }
 
 #[test]
 fn md5_on_both_sides() {
     let (config, database) = config("md5_app", "md5");
     let pgdial = Pgdial::start(&config);
-    succeeds(
-        &psql(&pgdial, "md5_app", "secret", &database, ""),
-        "md5_app",
-    );
-    fails(
-        &psql(&pgdial, "md5_app", "wrong", &database, ""),
-        "password authentication failed",
-    );
+    succeeds(&psql(&pgdial, "md5_app", "secret", &database, ""), "md5_app");
+    fails(&psql(&pgdial, "md5_app", "wrong", &database, ""), "password authentication failed");
 }
 
 #[test]
 fn cleartext_on_both_sides() {
     let (config, database) = config("plain_app", "password");
     let pgdial = Pgdial::start(&config);
-    succeeds(
-        &psql(&pgdial, "plain_app", "secret", &database, ""),
-        "plain_app",
-    );
-    fails(
-        &psql(&pgdial, "plain_app", "wrong", &database, ""),
-        "password authentication failed",
-    );
+    succeeds(&psql(&pgdial, "plain_app", "secret", &database, ""), "plain_app");
+    fails(&psql(&pgdial, "plain_app", "wrong", &database, ""), "password authentication failed");
 }
 
 #[test]
@@ -129,39 +77,16 @@ fn tls_towards_clients() {
     let (config, database) = config("scram_app", "scram-sha-256");
     let folder = crate::support::process::TempDir::new("tls");
     let (cert, key) = certificate(folder.path());
-    let config = config
-        .text("listen", "tls_cert", &cert.to_string_lossy())
-        .text("listen", "tls_key", &key.to_string_lossy());
+    let config = config.text("listen", "tls_cert", &cert.to_string_lossy()).text("listen", "tls_key", &key.to_string_lossy());
     let pgdial = Pgdial::start(&config.clone().text("listen", "tls", "require"));
-    succeeds(
-        &psql(&pgdial, "scram_app", "secret", &database, "sslmode=require"),
-        "scram_app",
-    );
-    let verified = format!(
-        "host=localhost hostaddr=127.0.0.1 sslmode=verify-full sslrootcert={}",
-        cert.display()
-    );
-    succeeds(
-        &psql(&pgdial, "scram_app", "secret", &database, &verified),
-        "scram_app",
-    );
-    fails(
-        &psql(&pgdial, "scram_app", "wrong", &database, "sslmode=require"),
-        "password authentication failed",
-    );
-    fails(
-        &psql(&pgdial, "scram_app", "secret", &database, "sslmode=disable"),
-        "encrypted",
-    );
+    succeeds(&psql(&pgdial, "scram_app", "secret", &database, "sslmode=require"), "scram_app");
+    let verified = format!("host=localhost hostaddr=127.0.0.1 sslmode=verify-full sslrootcert={}", cert.display());
+    succeeds(&psql(&pgdial, "scram_app", "secret", &database, &verified), "scram_app");
+    fails(&psql(&pgdial, "scram_app", "wrong", &database, "sslmode=require"), "password authentication failed");
+    fails(&psql(&pgdial, "scram_app", "secret", &database, "sslmode=disable"), "encrypted");
     let pgdial = Pgdial::start(&config.text("listen", "tls", "prefer"));
-    succeeds(
-        &psql(&pgdial, "scram_app", "secret", &database, "sslmode=require"),
-        "scram_app",
-    );
-    succeeds(
-        &psql(&pgdial, "scram_app", "secret", &database, "sslmode=disable"),
-        "scram_app",
-    );
+    succeeds(&psql(&pgdial, "scram_app", "secret", &database, "sslmode=require"), "scram_app");
+    succeeds(&psql(&pgdial, "scram_app", "secret", &database, "sslmode=disable"), "scram_app");
 }
 
 #[test]
@@ -171,19 +96,10 @@ fn tls_towards_postgres() {
     let postgres = Postgres::start();
     let database = postgres.database("tls");
     postgres.enable_tls(&cert, &key);
-    let url = format!(
-        "postgres://tls_app:secret@localhost:{}/{database}",
-        postgres.port()
-    );
-    let config = Config::new(&postgres, &database)
-        .pool(2)
-        .text("upstream", "url", &url);
+    let url = format!("postgres://tls_app:secret@localhost:{}/{database}", postgres.port());
+    let config = Config::new(&postgres, &database).pool(2).text("upstream", "url", &url);
     for mode in ["require", "prefer", "verify-ca", "verify-full"] {
-        let config = config.clone().text("upstream", "tls", mode).text(
-            "upstream",
-            "tls_ca",
-            &cert.to_string_lossy(),
-        );
+        let config = config.clone().text("upstream", "tls", mode).text("upstream", "tls_ca", &cert.to_string_lossy());
         let pgdial = Pgdial::start(&config);
         succeeds(&psql(&pgdial, "tls_app", "", &database, ""), "tls_app");
     }
@@ -200,10 +116,6 @@ fn postgres_over_its_unix_socket() {
     let database = postgres.database("unix");
     let dir = postgres.dir().to_string_lossy().replace('/', "%2F");
     let url = format!("postgres://app@{dir}:{}/{database}", postgres.port());
-    let pgdial = Pgdial::start(
-        &Config::new(postgres, &database)
-            .pool(2)
-            .text("upstream", "url", &url),
-    );
+    let pgdial = Pgdial::start(&Config::new(postgres, &database).pool(2).text("upstream", "url", &url));
     succeeds(&psql(&pgdial, "app", "", &database, ""), "app");
 }

@@ -21,10 +21,7 @@ const SHRINK_RUNS: usize = 60;
 fn straight_twice_is_equal() {
     let postgres = Postgres::shared();
     let databases = [postgres.database("random"), postgres.database("random")];
-    let doors = [
-        (postgres.addr(), databases[0].as_str()),
-        (postgres.addr(), databases[1].as_str()),
-    ];
+    let doors = [(postgres.addr(), databases[0].as_str()), (postgres.addr(), databases[1].as_str())];
     compare_all(doors, count().min(60));
 }
 
@@ -35,12 +32,7 @@ fn through_pgdial() {
 
 #[test]
 fn through_pgdial_on_alternating_servers_with_tiny_plan_cache() {
-    check(|config| {
-        config
-            .pool(4)
-            .text("pool", "order", "round-robin")
-            .set("plans", "per_server", "2")
-    });
+    check(|config| config.pool(4).text("pool", "order", "round-robin").set("plans", "per_server", "2"));
 }
 
 #[test]
@@ -51,23 +43,13 @@ fn through_pgdial_with_results_cached() {
 fn check(config: fn(Config) -> Config) {
     let postgres = Postgres::shared();
     let databases = [postgres.database("random"), postgres.database("random")];
-    let config =
-        config(Config::new(postgres, &databases[1])).text("pool", "checkout_timeout", "60s");
+    let config = config(Config::new(postgres, &databases[1])).text("pool", "checkout_timeout", "60s");
     let pgdial = Pgdial::start(&config.text("log", "level", "info"));
-    compare_all(
-        [
-            (postgres.addr(), databases[0].as_str()),
-            (pgdial.addr(), databases[1].as_str()),
-        ],
-        count(),
-    );
+    compare_all([(postgres.addr(), databases[0].as_str()), (pgdial.addr(), databases[1].as_str())], count());
 }
 
 fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| {
-        text.parse()
-            .unwrap_or_else(|_| panic!("{name}={text} is not a number"))
-    })
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
 }
 
 fn count() -> u64 {
@@ -77,11 +59,7 @@ fn count() -> u64 {
 fn mix() -> Mix {
     let left_out = std::env::var("PGDIAL_SESSION_MIX").unwrap_or_default();
     let with = |name: &str| !left_out.split(',').any(|word| word.trim() == name);
-    Mix {
-        ddl: with("no-ddl"),
-        settings: with("no-settings"),
-        prepare: with("no-prepare"),
-    }
+    Mix { ddl: with("no-ddl"), settings: with("no-settings"), prepare: with("no-prepare") }
 }
 
 /// Names the session that a panic has ended.
@@ -104,10 +82,7 @@ fn compare_all(doors: Doors<'_>, count: u64) {
     let next = AtomicU64::new(first);
     let failures = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        for worker in 0..number("PGDIAL_SESSION_WORKERS")
-            .unwrap_or(WORKERS)
-            .min(count)
-        {
+        for worker in 0..number("PGDIAL_SESSION_WORKERS").unwrap_or(WORKERS).min(count) {
             let (next, failures) = (&next, &failures);
             scope.spawn(move || {
                 loop {
@@ -130,12 +105,7 @@ fn compare_all(doors: Doors<'_>, count: u64) {
         }
     });
     let failures = failures.into_inner().unwrap();
-    assert!(
-        failures.is_empty(),
-        "{} sessions differ\n{}",
-        failures.len(),
-        failures.join("\n")
-    );
+    assert!(failures.is_empty(), "{} sessions differ\n{}", failures.len(), failures.join("\n"));
 }
 
 /// Where two runs part.
@@ -149,32 +119,19 @@ fn compare(doors: Doors<'_>, schema: &str, steps: &[Step]) -> Option<Difference>
     for admin in &mut admins {
         prepare(admin, schema);
         admin.rows(&format!("grant all on schema {schema} to app"));
-        admin.rows(&format!(
-            "grant all on all tables in schema {schema} to app"
-        ));
+        admin.rows(&format!("grant all on all tables in schema {schema} to app"));
         admin.rows(&format!("alter table {schema}.t owner to app"));
         admin.rows(&format!("alter table {schema}.u owner to app"));
     }
     let straight = play(steps, doors[0].0, doors[0].1, None);
     let other = play(steps, doors[1].0, doors[1].1, Some(&straight));
     if let Some(text) = diff(&straight.lines, &other.lines) {
-        let same = straight
-            .lines
-            .iter()
-            .zip(&other.lines)
-            .take_while(|(a, b)| a == b)
-            .count();
-        return Some(Difference {
-            step: furthest(&straight, &other, same),
-            text,
-        });
+        let same = straight.lines.iter().zip(&other.lines).take_while(|(a, b)| a == b).count();
+        return Some(Difference { step: furthest(&straight, &other, same), text });
     }
     let [left, right] = &mut admins;
     let text = diff(&contents(left, schema), &contents(right, schema))?;
-    Some(Difference {
-        step: steps.len(),
-        text: format!("the tables differ at the end\n{text}"),
-    })
+    Some(Difference { step: steps.len(), text: format!("the tables differ at the end\n{text}") })
 }
 
 fn furthest(straight: &Run, other: &Run, line: usize) -> usize {
@@ -182,13 +139,7 @@ fn furthest(straight: &Run, other: &Run, line: usize) -> usize {
 }
 
 /// Cuts the session behind the difference, then leaves out every step that is not needed to show it.
-fn explain(
-    doors: Doors<'_>,
-    schema: &str,
-    seed: u64,
-    steps: Vec<Step>,
-    first: Difference,
-) -> String {
+fn explain(doors: Doors<'_>, schema: &str, seed: u64, steps: Vec<Step>, first: Difference) -> String {
     let mut steps = steps;
     let mut shown = first;
     let mut budget = SHRINK_RUNS;
@@ -214,8 +165,5 @@ fn explain(
 }
 
 fn notes(steps: &[Step]) -> String {
-    steps
-        .iter()
-        .map(|step| format!("  {}\n", step.note))
-        .collect()
+    steps.iter().map(|step| format!("  {}\n", step.note)).collect()
 }

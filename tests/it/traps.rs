@@ -45,7 +45,11 @@ impl Rig {
         for text in setup {
             rows(&owner.query(text), text);
         }
-        let config = Config::new(postgres, &database).pool(6).cached().text("log", "level", "info").text("invalidation", "catalog_check", "1s");
+        let config = Config::new(postgres, &database).pool(6).cached().text("log", "level", "info").text(
+            "invalidation",
+            "catalog_check",
+            "1s",
+        );
         Self { pgdial: Pgdial::start(&more(config)), database, clients: BTreeMap::new() }
     }
 

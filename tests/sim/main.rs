@@ -33,14 +33,21 @@ use pgdial::query::Classifier;
 use world::World;
 
 fn reader() -> Arc<Reader> {
-    Arc::new(Reader { set: 0, role: "app".into(), search_path: vec!["public".into()], settings: b"".as_slice().into(), read_committed: true })
+    Arc::new(Reader {
+        set: 0,
+        role: "app".into(),
+        search_path: vec!["public".into()],
+        settings: b"".as_slice().into(),
+        read_committed: true,
+    })
 }
 
 fn run(seed: u64, classifier: &Arc<Classifier>) -> Result<[u64; 3], String> {
     let cache = seed.is_multiple_of(2).then(memory::cache);
     let shared = Arc::new(Shared::new(Arc::clone(classifier), world::PREFIX, cache));
     let mut world = World::new(seed, &shared, reader());
-    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.run())).unwrap_or_else(|_| Err("panic".to_owned()));
+    let outcome =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.run())).unwrap_or_else(|_| Err("panic".to_owned()));
     outcome.map(|()| world.served()).map_err(|what| {
         let from = world.trace.len().saturating_sub(if env("PGDIAL_SIM_SEED").is_some() { 2000 } else { 40 });
         format!("seed {seed}, step {}: {what}\n{}", world.trace.len(), world.trace[from..].join("\n"))

@@ -6,8 +6,8 @@ use pgdial::cache::{Cache, Counter, Database, Rules, Settings};
 use pgdial::config::{self, Freshness, Rule, TableName, Ttl};
 use pgdial::engine::CacheShared;
 use pgdial::pg::Oid;
-use pgdial::query::{OperatorRow, RelationRow, RoleRow, Rows, SchemaRow, TypeRow};
 use pgdial::query::Snapshot;
+use pgdial::query::{OperatorRow, RelationRow, RoleRow, Rows, SchemaRow, TypeRow};
 
 const TEXT: Oid = Oid(25);
 
@@ -26,7 +26,14 @@ pub(crate) fn cache() -> CacheShared {
         tags: Vec::new(),
         freshness: Freshness::Strict,
     };
-    let cache = config::Cache { mode: config::CacheMode::On, memory: 1 << 20, max_result: 4096, verify: 0.0, default_ttl: None, rules: vec![rule] };
+    let cache = config::Cache {
+        mode: config::CacheMode::On,
+        memory: 1 << 20,
+        max_result: 4096,
+        verify: 0.0,
+        default_ttl: None,
+        rules: vec![rule],
+    };
     CacheShared::new(database.clone(), Rules::new(&cache), catalog(database))
 }
 
@@ -55,7 +62,14 @@ fn rows() -> Rows {
         ..RelationRow::default()
     };
     let schema = |oid, name: &str| SchemaRow { oid: Oid(oid), name: name.into(), usage: vec![Oid(0)] };
-    let builtin = |oid: u32, name: &str, category| TypeRow { oid: Oid(oid), name: name.into(), builtin: true, kind: 'b', category, ..TypeRow::default() };
+    let builtin = |oid: u32, name: &str, category| TypeRow {
+        oid: Oid(oid),
+        name: name.into(),
+        builtin: true,
+        kind: 'b',
+        category,
+        ..TypeRow::default()
+    };
     let operator = |name: &str, operand| OperatorRow { name: name.into(), builtin: true, left: operand, right: operand };
     Rows {
         schemas: vec![schema(11, "pg_catalog"), schema(2200, "public")],

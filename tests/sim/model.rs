@@ -169,8 +169,14 @@ impl Model {
             return self.copying(message);
         }
         match message {
-            Message::Sync | Message::Query(_) | Message::FunctionCall(_) if !self.skipping || matches!(message, Message::Sync) => self.open = false,
-            Message::Parse(_) | Message::Bind(_) | Message::Describe(_) | Message::Execute(_) | Message::Close(_) => self.open = true,
+            Message::Sync | Message::Query(_) | Message::FunctionCall(_)
+                if !self.skipping || matches!(message, Message::Sync) =>
+            {
+                self.open = false
+            }
+            Message::Parse(_) | Message::Bind(_) | Message::Describe(_) | Message::Execute(_) | Message::Close(_) => {
+                self.open = true
+            }
             _ => {}
         }
         if self.skipping && !matches!(message, Message::Sync) {
@@ -351,7 +357,9 @@ impl Model {
     fn copying(&mut self, message: &Message<'_>) {
         let Some(copy) = self.copy.as_mut() else { return };
         let refused = match message {
-            Message::CopyData(data) if data.data.starts_with(b"bad") => (b"22P04", "extra data after last expected column".to_owned()),
+            Message::CopyData(data) if data.data.starts_with(b"bad") => {
+                (b"22P04", "extra data after last expected column".to_owned())
+            }
             Message::CopyData(data) => return copy.rows.push(lossy(data.data)),
             Message::Sync | Message::Flush => return,
             Message::CopyDone => return self.copied(),
@@ -443,6 +451,14 @@ fn row_description(op: &Op, out: &mut Vec<u8>) {
         Op::ShowName => "application_name",
         _ => "?column?",
     };
-    let column = backend::Column { name: name.as_bytes(), table: Default::default(), attribute: 0, type_oid: pgdial::pg::Oid(25), type_len: -1, type_mod: -1, format: 0 };
+    let column = backend::Column {
+        name: name.as_bytes(),
+        table: Default::default(),
+        attribute: 0,
+        type_oid: pgdial::pg::Oid(25),
+        type_len: -1,
+        type_mod: -1,
+        format: 0,
+    };
     backend::row_description([column].into_iter(), out);
 }

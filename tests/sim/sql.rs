@@ -91,7 +91,13 @@ impl Op {
     pub(crate) fn returns_rows(&self) -> bool {
         matches!(
             self,
-            Self::Const(_) | Self::Long(_) | Self::Series(..) | Self::Read(..) | Self::DivideByZero | Self::Warn(_) | Self::ShowName
+            Self::Const(_)
+                | Self::Long(_)
+                | Self::Series(..)
+                | Self::Read(..)
+                | Self::DivideByZero
+                | Self::Warn(_)
+                | Self::ShowName
         )
     }
 }

@@ -33,7 +33,11 @@ impl Habits {
         let table = rng.below(2);
         let key = if parameters && rng.chance(50) { "$1".to_owned() } else { format!("'{}'", self.key(rng)) };
         if self.busy_rows && rng.chance(80) {
-            return if rng.chance(70) { format!("select v from kv{table} where k = {key}") } else { format!("update kv{table} set v = v + 1 where k = {key}") };
+            return if rng.chance(70) {
+                format!("select v from kv{table} where k = {key}")
+            } else {
+                format!("update kv{table} set v = v + 1 where k = {key}")
+            };
         }
         match rng.below(if self.pins { 26 } else { 20 }) {
             0..=3 => format!("select v from kv{table} where k = {key}"),
@@ -155,7 +159,13 @@ impl Habits {
             4 => return frontend::flush(out),
             5 if rng.chance(50) => return self.query(&self.text(rng, false), rng, out),
             6 if rng.chance(20) => {
-                return FunctionCall { function: Oid(715), formats: Formats::default(), arguments: Default::default(), result_format: 0 }.encode(out);
+                return FunctionCall {
+                    function: Oid(715),
+                    formats: Formats::default(),
+                    arguments: Default::default(),
+                    result_format: 0,
+                }
+                .encode(out);
             }
             7 if rng.chance(20) => return CopyData { data: b"stray" }.encode(out),
             8 if rng.chance(20) => return frontend::copy_done(out),

@@ -127,7 +127,9 @@ impl Transcript {
         let wanted = expected.map_or_else(|| "nothing".to_owned(), |expected| words(&expected.message));
         let differs = Err(format!("{} instead of {wanted}", words(message)));
         let Some(expected) = expected else { return differs };
-        let (Some((row, value)), Some((other, _)), Some(floor)) = (shared_row(message), shared_row(&expected.message), expected.floor) else {
+        let (Some((row, value)), Some((other, _)), Some(floor)) =
+            (shared_row(message), shared_row(&expected.message), expected.floor)
+        else {
             return differs;
         };
         if row != other {
@@ -207,14 +209,17 @@ fn frames(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 fn words(message: &[u8]) -> String {
-    let text: String = message.iter().skip(5).take(60).map(|byte| if (32..127).contains(byte) { *byte as char } else { '.' }).collect();
+    let text: String =
+        message.iter().skip(5).take(60).map(|byte| if (32..127).contains(byte) { *byte as char } else { '.' }).collect();
     format!("{}[{text}]", message[0] as char)
 }
 
 /// What a batch says.
 pub(crate) fn frontend_words(batch: &[u8]) -> String {
     let one = |frame: &[u8]| match Message::decode(frame[0], &frame[Header::LEN..]) {
-        Ok(Message::CopyData(_) | Message::CopyDone | Message::CopyFail(_) | Message::Sync | Message::Flush) => (frame[0] as char).to_string(),
+        Ok(Message::CopyData(_) | Message::CopyDone | Message::CopyFail(_) | Message::Sync | Message::Flush) => {
+            (frame[0] as char).to_string()
+        }
         _ => words(frame),
     };
     frames(batch).map(one).collect::<Vec<_>>().join(" ")

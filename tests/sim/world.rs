@@ -161,7 +161,9 @@ impl World {
                 let more = client.batches > 0;
                 steps.extend(more.then_some(Step::Send(at)));
                 steps.extend((!client.link.is_empty()).then_some(Step::Uplink(at)));
-                steps.extend(matches!(&client.wait, Wait::Flight(join) if join.try_landed().is_some()).then_some(Step::Flight(at)));
+                steps.extend(
+                    matches!(&client.wait, Wait::Flight(join) if join.try_landed().is_some()).then_some(Step::Flight(at)),
+                );
                 if self.faults && more && self.rng.chance(2) {
                     steps.push(Step::HangUp(at));
                 }
@@ -248,7 +250,8 @@ impl World {
         if client.gone {
             return Ok(());
         }
-        let taken = client.engine.on_client(&client.inbox, self.now).map_err(|error| format!("c{at} refused: {}", error.message()))?;
+        let taken =
+            client.engine.on_client(&client.inbox, self.now).map_err(|error| format!("c{at} refused: {}", error.message()))?;
         let mut bytes = std::mem::take(&mut client.engine.server_out);
         bytes.extend_from_slice(&client.inbox[taken.relay]);
         client.inbox.drain(..taken.consumed);
@@ -451,7 +454,9 @@ impl World {
     fn all_well(&self) -> Verdict {
         match self.clients.iter().position(|client| client.server.is_some()) {
             Some(at) => Err(format!("c{at} is gone and still holds a server")),
-            None if self.shared.cache.as_ref().is_some_and(|cache| cache.database.flights_in_air() > 0) => Err("a flight was left in the air".to_owned()),
+            None if self.shared.cache.as_ref().is_some_and(|cache| cache.database.flights_in_air() > 0) => {
+                Err("a flight was left in the air".to_owned())
+            }
             None => Ok(()),
         }
     }

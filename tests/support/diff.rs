@@ -8,9 +8,7 @@ pub(crate) fn diff(straight: &[String], through: &[String]) -> Option<String> {
     let edits = edits(straight, through);
     let mut out = String::new();
     for (index, (mark, line)) in edits.iter().enumerate() {
-        let near = edits[index.saturating_sub(6)..(index + 4).min(edits.len())]
-            .iter()
-            .any(|(mark, _)| *mark != ' ');
+        let near = edits[index.saturating_sub(6)..(index + 4).min(edits.len())].iter().any(|(mark, _)| *mark != ' ');
         if near {
             out.push_str(&format!("{mark} {line}\n"));
         } else if !out.ends_with("...\n") {
@@ -23,10 +21,7 @@ pub(crate) fn diff(straight: &[String], through: &[String]) -> Option<String> {
 /// Longest common subsequence; transcripts are a few hundred lines.
 fn edits<'a>(left: &'a [String], right: &'a [String]) -> Vec<(char, &'a str)> {
     let same = left.iter().zip(right).take_while(|(a, b)| a == b).count();
-    let mut out: Vec<(char, &str)> = left[..same]
-        .iter()
-        .map(|line| (' ', line.as_str()))
-        .collect();
+    let mut out: Vec<(char, &str)> = left[..same].iter().map(|line| (' ', line.as_str())).collect();
     let (left, right) = (&left[same..], &right[same..]);
     if left.len() * right.len() > 4_000_000 {
         out.extend(left.iter().take(50).map(|line| ('-', line.as_str())));
@@ -36,11 +31,7 @@ fn edits<'a>(left: &'a [String], right: &'a [String]) -> Vec<(char, &'a str)> {
     let mut length = vec![vec![0_u32; right.len() + 1]; left.len() + 1];
     for i in (0..left.len()).rev() {
         for j in (0..right.len()).rev() {
-            length[i][j] = if left[i] == right[j] {
-                length[i + 1][j + 1] + 1
-            } else {
-                length[i + 1][j].max(length[i][j + 1])
-            };
+            length[i][j] = if left[i] == right[j] { length[i + 1][j + 1] + 1 } else { length[i + 1][j].max(length[i][j + 1]) };
         }
     }
     let (mut i, mut j) = (0, 0);

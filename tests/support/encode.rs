@@ -53,14 +53,7 @@ impl Out {
         self.message(b'P', &body)
     }
 
-    pub(crate) fn bind(
-        self,
-        portal: &str,
-        statement: &str,
-        formats: &[i16],
-        values: &[Value],
-        results: &[i16],
-    ) -> Self {
+    pub(crate) fn bind(self, portal: &str, statement: &str, formats: &[i16], values: &[Value], results: &[i16]) -> Self {
         let mut body = terminated(portal.as_bytes());
         cstring(&mut body, statement.as_bytes());
         codes(&mut body, formats);
@@ -71,10 +64,7 @@ impl Out {
 
     /// Bind with everything in text.
     pub(crate) fn bind_text(self, portal: &str, statement: &str, values: &[&str]) -> Self {
-        let values: Vec<Value> = values
-            .iter()
-            .map(|value| Some(value.as_bytes().to_vec()))
-            .collect();
+        let values: Vec<Value> = values.iter().map(|value| Some(value.as_bytes().to_vec())).collect();
         self.bind(portal, statement, &[], &values, &[])
     }
 
@@ -92,13 +82,7 @@ impl Out {
         self.message(b'E', &body)
     }
 
-    pub(crate) fn function_call(
-        self,
-        oid: u32,
-        formats: &[i16],
-        values: &[Value],
-        result: i16,
-    ) -> Self {
+    pub(crate) fn function_call(self, oid: u32, formats: &[i16], values: &[Value], result: i16) -> Self {
         let mut body = oid.to_be_bytes().to_vec();
         codes(&mut body, formats);
         arguments(&mut body, values);

@@ -14,10 +14,7 @@ impl Message {
     /// A field of an ErrorResponse or NoticeResponse by its letter.
     pub(crate) fn field(&self, code: u8) -> Option<String> {
         let fields = self.body.split(|byte| *byte == 0);
-        fields
-            .filter(|field| field.first() == Some(&code))
-            .map(|field| text(&field[1..]))
-            .next()
+        fields.filter(|field| field.first() == Some(&code)).map(|field| text(&field[1..])).next()
     }
 
     /// The columns of a DataRow as text.
@@ -59,11 +56,7 @@ pub(crate) fn render(message: &Message, ids: &mut Ids) -> String {
         b'N' => fields("NoticeResponse", reader),
         b'A' => {
             reader.i32();
-            format!(
-                "NotificationResponse {} {}",
-                reader.cstring(),
-                quoted(reader.cstring().as_bytes())
-            )
+            format!("NotificationResponse {} {}", reader.cstring(), quoted(reader.cstring().as_bytes()))
         }
         b'1' => "ParseComplete".into(),
         b'2' => "BindComplete".into(),
@@ -77,15 +70,8 @@ pub(crate) fn render(message: &Message, ids: &mut Ids) -> String {
         b'G' => copy_response("CopyInResponse", reader),
         b'H' => copy_response("CopyOutResponse", reader),
         b'V' => format!("FunctionCallResponse {}", value(reader.value())),
-        b'v' => format!(
-            "NegotiateProtocolVersion {:?}",
-            std::mem::take(&mut reader.0)
-        ),
-        other => format!(
-            "message {:?} {:?}",
-            other as char,
-            std::mem::take(&mut reader.0)
-        ),
+        b'v' => format!("NegotiateProtocolVersion {:?}", std::mem::take(&mut reader.0)),
+        other => format!("message {:?} {:?}", other as char, std::mem::take(&mut reader.0)),
     };
     if !reader.0.is_empty() {
         let _ = write!(line, " TRAILING {:?}", reader.0);
@@ -102,10 +88,7 @@ fn row_description(reader: &mut Reader<'_>, ids: &mut Ids) -> String {
         let attribute = reader.i16();
         let type_oid = ids.name(reader.u32());
         let (len, modifier, format) = (reader.i16(), reader.i32(), reader.i16());
-        let _ = write!(
-            line,
-            " {name}:table={table}.{attribute},type={type_oid},len={len},mod={modifier},format={format}"
-        );
+        let _ = write!(line, " {name}:table={table}.{attribute},type={type_oid},len={len},mod={modifier},format={format}");
     }
     line
 }
@@ -135,12 +118,7 @@ fn fields(name: &str, reader: &mut Reader<'_>) -> String {
         match reader.u8() {
             0 => return line,
             code => {
-                let _ = write!(
-                    line,
-                    " {}={}",
-                    code as char,
-                    quoted(reader.cstring().as_bytes())
-                );
+                let _ = write!(line, " {}={}", code as char, quoted(reader.cstring().as_bytes()));
             }
         }
     }
@@ -153,14 +131,9 @@ fn value(bytes: Option<&[u8]>) -> String {
 /// Bytes as readable text; long ones by length, ends and a checksum.
 fn quoted(bytes: &[u8]) -> String {
     if bytes.len() > 400 {
-        let sum = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
-            (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
-        });
-        return format!(
-            "<{} bytes, {}.., sum {sum:x}>",
-            bytes.len(),
-            bytes[..20].escape_ascii()
-        );
+        let sum =
+            bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
+        return format!("<{} bytes, {}.., sum {sum:x}>", bytes.len(), bytes[..20].escape_ascii());
     }
     format!("\"{}\"", bytes.escape_ascii())
 }
@@ -200,11 +173,7 @@ impl<'a> Reader<'a> {
     }
 
     fn cstring(&mut self) -> String {
-        let len = self
-            .0
-            .iter()
-            .position(|byte| *byte == 0)
-            .unwrap_or(self.0.len());
+        let len = self.0.iter().position(|byte| *byte == 0).unwrap_or(self.0.len());
         let found = text(self.take(len));
         self.take(1);
         found

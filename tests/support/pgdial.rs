@@ -20,10 +20,7 @@ pub(crate) struct Config {
 impl Config {
     /// In front of one database of a server, as the trusted user `app`: every other key at its default.
     pub(crate) fn new(postgres: &Postgres, database: &str) -> Self {
-        let config = Self {
-            sections: BTreeMap::new(),
-            tables: String::new(),
-        };
+        let config = Self { sections: BTreeMap::new(), tables: String::new() };
         config
             .text("upstream", "url", &postgres.url("app", database))
             .text("upstream", "tls", "disable")
@@ -34,10 +31,7 @@ impl Config {
 
     /// Sets a key to a TOML value.
     pub(crate) fn set(mut self, section: &str, key: &str, value: &str) -> Self {
-        self.sections
-            .entry(section.into())
-            .or_default()
-            .insert(key.into(), value.into());
+        self.sections.entry(section.into()).or_default().insert(key.into(), value.into());
         self
     }
 
@@ -47,11 +41,7 @@ impl Config {
     }
 
     pub(crate) fn pool(self, size: usize) -> Self {
-        self.set("pool", "size", &size.to_string()).set(
-            "pool",
-            "min_idle",
-            &size.min(2).to_string(),
-        )
+        self.set("pool", "size", &size.to_string()).set("pool", "min_idle", &size.min(2).to_string())
     }
 
     /// Adds `[[..]]` tables.
@@ -63,15 +53,15 @@ impl Config {
 
     /// Results of every table from memory, until invalidated.
     pub(crate) fn cached(self) -> Self {
-        self.text("cache", "mode", "on")
-            .tables("[[cache.rule]]\ntables = [\"*\"]\nttl = \"1h\"")
+        self.text("cache", "mode", "on").tables("[[cache.rule]]\ntables = [\"*\"]\nttl = \"1h\"")
     }
 
     fn render(&self, port: u16, admin: u16) -> String {
-        let this = self
-            .clone()
-            .text("listen", "address", &format!("127.0.0.1:{port}"))
-            .text("admin", "address", &format!("127.0.0.1:{admin}"));
+        let this = self.clone().text("listen", "address", &format!("127.0.0.1:{port}")).text(
+            "admin",
+            "address",
+            &format!("127.0.0.1:{admin}"),
+        );
         let mut out = String::new();
         for (section, keys) in &this.sections {
             out.push_str(&format!("[{section}]\n"));
@@ -97,18 +87,11 @@ impl Pgdial {
     pub(crate) fn start(config: &Config) -> Self {
         let mut this = Self::launch(config);
         let end = Instant::now() + PATIENCE;
-        while this
-            .http("GET", "/readyz", "")
-            .is_none_or(|(status, _)| status != 200)
-        {
+        while this.http("GET", "/readyz", "").is_none_or(|(status, _)| status != 200) {
             if let Some(status) = this.child.try_wait().expect("pgdial is our child") {
                 panic!("pgdial ended with {status} at its start:\n{}", this.log());
             }
-            assert!(
-                Instant::now() < end,
-                "pgdial is not ready after {PATIENCE:?}:\n{}",
-                this.log()
-            );
+            assert!(Instant::now() < end, "pgdial is not ready after {PATIENCE:?}:\n{}", this.log());
             std::thread::sleep(Duration::from_millis(10));
         }
         this
@@ -139,13 +122,7 @@ impl Pgdial {
             .spawn()
             .expect("the pgdial binary can be started");
         let watchdog = Watchdog::guard(child.id(), "KILL", dir.path());
-        Self {
-            child,
-            port,
-            admin,
-            _watchdog: watchdog,
-            dir,
-        }
+        Self { child, port, admin, _watchdog: watchdog, dir }
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
@@ -166,8 +143,7 @@ impl Pgdial {
 
     /// Puts another config in place and tells pgdial to read it.
     pub(crate) fn reload(&self, config: &Config) {
-        std::fs::write(self.config_file(), config.render(self.port, self.admin))
-            .expect("the config can be written");
+        std::fs::write(self.config_file(), config.render(self.port, self.admin)).expect("the config can be written");
         process::signal(self.pid(), "HUP");
     }
 
@@ -182,23 +158,16 @@ impl Pgdial {
 
     /// `/stats`, as JSON.
     pub(crate) fn stats(&self) -> serde_json::Value {
-        let (status, body) = self
-            .http("GET", "/stats", "")
-            .expect("the admin page answers");
+        let (status, body) = self.http("GET", "/stats", "").expect("the admin page answers");
         assert_eq!(status, 200, "/stats: {body}");
-        serde_json::from_str(&body)
-            .unwrap_or_else(|error| panic!("/stats is not JSON: {error}\n{body}"))
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("/stats is not JSON: {error}\n{body}"))
     }
 
     /// A number of `/stats` by its path, `cache.hits`.
     pub(crate) fn stat(&self, path: &str) -> u64 {
         let stats = self.stats();
-        let found = path
-            .split('.')
-            .try_fold(&stats, |value, key| value.get(key));
-        found
-            .and_then(serde_json::Value::as_u64)
-            .unwrap_or_else(|| panic!("/stats has no number {path}: {stats}"))
+        let found = path.split('.').try_fold(&stats, |value, key| value.get(key));
+        found.and_then(serde_json::Value::as_u64).unwrap_or_else(|| panic!("/stats has no number {path}: {stats}"))
     }
 
     /// Status and body of an admin page; None if nobody answers.
@@ -242,10 +211,7 @@ impl Drop for Pgdial {
         if std::thread::panicking() {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
-            eprintln!(
-                "--- the last lines of pgdial's log ---\n{}",
-                lines[lines.len().saturating_sub(60)..].join("\n")
-            );
+            eprintln!("--- the last lines of pgdial's log ---\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
         }
     }
 }

@@ -37,16 +37,8 @@ pub(crate) fn play(script: &Script, addr: SocketAddr, database: &str) -> Vec<Str
     }
     player.finish();
     let mut transcript = player.transcript;
-    transcript.retain(|line| {
-        !script
-            .ignore
-            .iter()
-            .any(|name| line.contains(&format!("< {name}")))
-    });
-    for line in transcript
-        .iter_mut()
-        .filter(|line| line.contains("< ErrorResponse") || line.contains("< NoticeResponse"))
-    {
+    transcript.retain(|line| !script.ignore.iter().any(|name| line.contains(&format!("< {name}"))));
+    for line in transcript.iter_mut().filter(|line| line.contains("< ErrorResponse") || line.contains("< NoticeResponse")) {
         for field in &script.blur {
             *line = without_field(line, field);
         }
@@ -84,8 +76,7 @@ impl Player {
     fn step(&mut self, step: &Step) {
         match step {
             Step::Send(text, out) => {
-                self.transcript
-                    .push(format!("{}> {}", self.current, shortened(text)));
+                self.transcript.push(format!("{}> {}", self.current, shortened(text)));
                 self.gathered.0.extend(&out.0);
             }
             Step::Wait(until) => {
@@ -102,11 +93,7 @@ impl Player {
             Step::Reconnect => {
                 self.write();
                 let name = self.current.clone();
-                let parameters = self
-                    .clients
-                    .remove(&name)
-                    .map(|open| open.parameters)
-                    .unwrap_or_default();
+                let parameters = self.clients.remove(&name).map(|open| open.parameters).unwrap_or_default();
                 self.connect(&name, parameters);
             }
             Step::Vanish => {
@@ -129,21 +116,15 @@ impl Player {
 
     fn connect(&mut self, name: &str, parameters: Vec<(String, String)>) {
         let mut all = vec![("user", "app"), ("database", self.database.as_str())];
-        all.extend(
-            parameters
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_str())),
-        );
+        all.extend(parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         match Client::connect(self.addr, &all) {
             Ok(client) => {
-                self.clients
-                    .insert(name.into(), Open { client, parameters });
+                self.clients.insert(name.into(), Open { client, parameters });
                 self.transcript.push(format!("{name}> StartupMessage"));
                 self.wait(&Until::Tag(b'Z', 1));
             }
             Err(error) => {
-                self.transcript
-                    .push(format!("{name}< cannot connect: {error}"));
+                self.transcript.push(format!("{name}< cannot connect: {error}"));
                 self.stuck = true;
             }
         }
@@ -186,15 +167,10 @@ impl Player {
             if enough {
                 return;
             }
-            let limit = if matches!(until, Until::Idle) {
-                SILENCE
-            } else {
-                PATIENCE
-            };
+            let limit = if matches!(until, Until::Idle) { SILENCE } else { PATIENCE };
             let Some(tag) = self.receive(limit) else {
                 let waiting = matches!(until, Until::Tag(..) | Until::Count(_));
-                let silent =
-                    matches!(until, Until::Closed) && self.clients.contains_key(&self.current);
+                let silent = matches!(until, Until::Closed) && self.clients.contains_key(&self.current);
                 self.stuck |= waiting || silent;
                 return;
             };
@@ -222,8 +198,7 @@ impl Player {
             }
             Received::Nothing => {
                 if limit >= PATIENCE {
-                    self.transcript
-                        .push(format!("{name}< NOTHING for {limit:?}"));
+                    self.transcript.push(format!("{name}< NOTHING for {limit:?}"));
                 }
                 None
             }
@@ -258,9 +233,5 @@ pub(crate) fn ready_owed(mut bytes: &[u8]) -> usize {
 }
 
 fn shortened(text: &str) -> String {
-    if text.chars().count() <= 160 {
-        text.into()
-    } else {
-        text.chars().take(160).chain("...".chars()).collect()
-    }
+    if text.chars().count() <= 160 { text.into() } else { text.chars().take(160).chain("...".chars()).collect() }
 }

@@ -65,38 +65,16 @@ impl Postgres {
         }
         let data = dir.path().join("data");
         let output = command(&bin.join("initdb"), dir.path(), user)
-            .args([
-                "--no-sync",
-                "--no-instructions",
-                "-A",
-                "trust",
-                "-U",
-                "postgres",
-                "-E",
-                "UTF8",
-                "--locale=C",
-                "-D",
-            ])
+            .args(["--no-sync", "--no-instructions", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "-D"])
             .arg(&data)
             .output()
             .expect("initdb can be started");
-        assert!(
-            output.status.success(),
-            "initdb: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
         write_config(&data, settings, user);
         let port = process::free_port();
         let child = launch(&bin, dir.path(), port, user);
         let watchdog = Watchdog::guard(child.id(), "QUIT", dir.path());
-        let server = Self {
-            port,
-            bin,
-            user,
-            child: Mutex::new(child),
-            watchdog: Mutex::new(watchdog),
-            dir,
-        };
+        let server = Self { port, bin, user, child: Mutex::new(child), watchdog: Mutex::new(watchdog), dir };
         server.wait_until_up();
         for statement in ROLES.split(';') {
             server.sql("postgres", statement);
@@ -190,26 +168,12 @@ impl Postgres {
     }
 
     fn wait_until_up(&self) {
-        eventually(
-            "postgres accepts connections",
-            Duration::from_secs(60),
-            || {
-                if let Some(status) = self
-                    .child
-                    .lock()
-                    .unwrap()
-                    .try_wait()
-                    .expect("postgres is our child")
-                {
-                    panic!("postgres ended with {status}:\n{}", self.log());
-                }
-                Client::try_login(
-                    self.addr(),
-                    &[("user", "postgres"), ("database", "postgres")],
-                )
-                .is_some()
-            },
-        );
+        eventually("postgres accepts connections", Duration::from_secs(60), || {
+            if let Some(status) = self.child.lock().unwrap().try_wait().expect("postgres is our child") {
+                panic!("postgres ended with {status}:\n{}", self.log());
+            }
+            Client::try_login(self.addr(), &[("user", "postgres"), ("database", "postgres")]).is_some()
+        });
     }
 }
 
@@ -224,8 +188,7 @@ impl Drop for Postgres {
 }
 
 fn write_config(data: &Path, settings: &[(&str, &str)], user: Option<(u32, u32)>) {
-    let mut text = std::fs::read_to_string(data.join("postgresql.conf"))
-        .expect("initdb wrote postgresql.conf");
+    let mut text = std::fs::read_to_string(data.join("postgresql.conf")).expect("initdb wrote postgresql.conf");
     for (name, value) in SETTINGS.iter().chain(settings) {
         text.push_str(&format!("{name} = '{value}'\n"));
     }
@@ -233,18 +196,13 @@ fn write_config(data: &Path, settings: &[(&str, &str)], user: Option<(u32, u32)>
     std::fs::write(data.join("pg_hba.conf"), HBA).expect("pg_hba.conf can be written");
     if let Some((uid, gid)) = user {
         for file in ["postgresql.conf", "pg_hba.conf"] {
-            std::os::unix::fs::chown(data.join(file), Some(uid), Some(gid))
-                .expect("root may chown");
+            std::os::unix::fs::chown(data.join(file), Some(uid), Some(gid)).expect("root may chown");
         }
     }
 }
 
 fn launch(bin: &Path, dir: &Path, port: u16, user: Option<(u32, u32)>) -> Child {
-    let log = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(dir.join("log"))
-        .expect("a log file");
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).expect("a log file");
     command(&bin.join("postgres"), dir, user)
         .arg("-D")
         .arg(dir.join("data"))
@@ -275,33 +233,17 @@ fn unprivileged_user() -> Option<(u32, u32)> {
     if id("-u", None) != Some(0) {
         return None;
     }
-    let name = ["postgres", "nobody"]
-        .into_iter()
-        .find(|name| id("-u", Some(name)).is_some());
-    let name =
-        name.expect("running as root needs a user `postgres` or `nobody` to run Postgres as");
+    let name = ["postgres", "nobody"].into_iter().find(|name| id("-u", Some(name)).is_some());
+    let name = name.expect("running as root needs a user `postgres` or `nobody` to run Postgres as");
     Some((id("-u", Some(name)).unwrap(), id("-g", Some(name)).unwrap()))
 }
 
 /// Where `initdb` and `postgres` are.
 fn binaries() -> PathBuf {
-    let mut folders: Vec<PathBuf> = std::env::var_os("PGDIAL_TEST_PGBIN")
-        .map(PathBuf::from)
-        .into_iter()
-        .collect();
-    folders.extend(
-        (14..=20)
-            .rev()
-            .map(|version| PathBuf::from(format!("/usr/lib/postgresql/{version}/bin"))),
-    );
-    folders.extend(
-        std::env::var_os("PATH")
-            .iter()
-            .flat_map(std::env::split_paths),
-    );
-    let found = folders
-        .into_iter()
-        .find(|dir| dir.join("initdb").exists() && dir.join("postgres").exists());
+    let mut folders: Vec<PathBuf> = std::env::var_os("PGDIAL_TEST_PGBIN").map(PathBuf::from).into_iter().collect();
+    folders.extend((14..=20).rev().map(|version| PathBuf::from(format!("/usr/lib/postgresql/{version}/bin"))));
+    folders.extend(std::env::var_os("PATH").iter().flat_map(std::env::split_paths));
+    let found = folders.into_iter().find(|dir| dir.join("initdb").exists() && dir.join("postgres").exists());
     found.expect(
         "these tests need a Postgres server: install the package `postgresql` (Debian, Ubuntu) or `postgresql-server` \
          (Fedora), or set PGDIAL_TEST_PGBIN to the folder that holds initdb and postgres",

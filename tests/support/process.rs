@@ -22,24 +22,14 @@ pub(crate) fn free_port() -> u16 {
 
 /// Sends a signal by name (`TERM`, `HUP`, `KILL`).
 pub(crate) fn signal(pid: u32, name: &str) {
-    let status = Command::new("sh")
-        .args(["-c", "kill -s \"$1\" \"$2\"", "sh", name, &pid.to_string()])
-        .status();
-    assert!(
-        status.is_ok_and(|s| s.success()),
-        "cannot send SIG{name} to {pid}"
-    );
+    let status = Command::new("sh").args(["-c", "kill -s \"$1\" \"$2\"", "sh", name, &pid.to_string()]).status();
+    assert!(status.is_ok_and(|s| s.success()), "cannot send SIG{name} to {pid}");
 }
 
 /// Resident memory of a process.
 pub(crate) fn rss_bytes(pid: u32) -> u64 {
-    let text =
-        std::fs::read_to_string(format!("/proc/{pid}/statm")).expect("statm of a live process");
-    let pages: u64 = text
-        .split(' ')
-        .nth(1)
-        .and_then(|word| word.parse().ok())
-        .expect("statm has a resident column");
+    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).expect("statm of a live process");
+    let pages: u64 = text.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("statm has a resident column");
     pages * 4096
 }
 
@@ -59,8 +49,7 @@ impl TempDir {
     pub(crate) fn new(what: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path =
-            std::env::temp_dir().join(format!("pgdial-{what}-{}-{number}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("pgdial-{what}-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&path).expect("a temporary folder can be made");
         Self(path)
     }

@@ -57,14 +57,7 @@ pub(crate) enum Until {
 
 impl Script {
     pub(crate) fn parse(name: &str, text: &str) -> Self {
-        let mut script = Self {
-            name: name.into(),
-            ignore: vec![],
-            blur: vec![],
-            only: vec![],
-            setup: vec![],
-            steps: vec![],
-        };
+        let mut script = Self { name: name.into(), ignore: vec![], blur: vec![], only: vec![], setup: vec![], steps: vec![] };
         let mut open: Option<(usize, usize)> = None;
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();
@@ -74,12 +67,7 @@ impl Script {
                 "" => {}
                 "#" => script.head(rest),
                 "setup" => script.setup.push(rest.into()),
-                "repeat" => {
-                    open = Some((
-                        script.steps.len(),
-                        rest.parse().unwrap_or_else(|_| fail("a number is due")),
-                    ))
-                }
+                "repeat" => open = Some((script.steps.len(), rest.parse().unwrap_or_else(|_| fail("a number is due")))),
                 "end" => {
                     let (start, times) = open.take().unwrap_or_else(|| fail("nothing to end"));
                     let body = script.steps.split_off(start);
@@ -97,14 +85,11 @@ impl Script {
 
     fn head(&mut self, comment: &str) {
         if let Some(list) = comment.strip_prefix("ignore:") {
-            self.ignore
-                .extend(list.split_whitespace().map(str::to_string));
+            self.ignore.extend(list.split_whitespace().map(str::to_string));
         } else if let Some(list) = comment.strip_prefix("blur:") {
-            self.blur
-                .extend(list.split_whitespace().map(str::to_string));
+            self.blur.extend(list.split_whitespace().map(str::to_string));
         } else if let Some(list) = comment.strip_prefix("only:") {
-            self.only
-                .extend(list.split_whitespace().map(str::to_string));
+            self.only.extend(list.split_whitespace().map(str::to_string));
         }
     }
 }
@@ -121,10 +106,7 @@ fn step(word: &str, rest: &str) -> Option<Step> {
         "connection" => {
             let mut words = rest.split_whitespace();
             let name = words.next()?.to_string();
-            let pairs = words.map(|word| {
-                word.split_once('=')
-                    .map(|(k, v)| (k.to_string(), v.to_string()))
-            });
+            let pairs = words.map(|word| word.split_once('=').map(|(k, v)| (k.to_string(), v.to_string())));
             Step::Connection(name, pairs.collect::<Option<_>>()?)
         }
         _ => return None,
@@ -147,24 +129,13 @@ fn message(text: &str) -> Option<Out> {
     let made = match words.word()?.as_str() {
         "Query" => out.query(&words.word()?),
         "Parse" => out.parse(&words.word()?, &words.word()?, &words.numbers()?),
-        "Bind" => out.bind(
-            &words.word()?,
-            &words.word()?,
-            &words.numbers()?,
-            &words.values()?,
-            &words.numbers()?,
-        ),
+        "Bind" => out.bind(&words.word()?, &words.word()?, &words.numbers()?, &words.values()?, &words.numbers()?),
         "Describe" => out.describe(words.word()?.bytes().next()?, &words.word()?),
         "Close" => out.close(words.word()?.bytes().next()?, &words.word()?),
         "Execute" => out.execute(&words.word()?, words.word()?.parse().ok()?),
         "FunctionCall" => {
             let oid = words.word()?.parse().ok()?;
-            out.function_call(
-                oid,
-                &words.numbers()?,
-                &words.values()?,
-                words.word()?.parse().ok()?,
-            )
+            out.function_call(oid, &words.numbers()?, &words.values()?, words.word()?.parse().ok()?)
         }
         "CopyData" => out.copy_data(&words.value()??),
         "CopyDone" => out.copy_done(),
@@ -173,9 +144,7 @@ fn message(text: &str) -> Option<Out> {
         "Flush" => out.flush(),
         "Terminate" => out.terminate(),
         "raw" => {
-            let bytes = std::mem::take(&mut words.0)
-                .split_whitespace()
-                .map(|hex| u8::from_str_radix(hex, 16).ok());
+            let bytes = std::mem::take(&mut words.0).split_whitespace().map(|hex| u8::from_str_radix(hex, 16).ok());
             Out(bytes.collect::<Option<_>>()?)
         }
         _ => return None,
@@ -188,8 +157,7 @@ struct Words<'a>(&'a str);
 
 impl Words<'_> {
     fn word(&mut self) -> Option<String> {
-        self.value()?
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        self.value()?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// A word or string; `Some(None)` is null.
@@ -198,10 +166,7 @@ impl Words<'_> {
         if self.0.starts_with('"') {
             return self.string().map(Some);
         }
-        let len = self
-            .0
-            .find(|c: char| c.is_whitespace() || c == ']')
-            .unwrap_or(self.0.len());
+        let len = self.0.find(|c: char| c.is_whitespace() || c == ']').unwrap_or(self.0.len());
         let (word, rest) = self.0.split_at(len);
         self.0 = rest;
         match word {
@@ -231,9 +196,7 @@ impl Words<'_> {
         };
         self.0 = &self.0[end..];
         if let Some(rest) = self.0.strip_prefix('*') {
-            let len = rest
-                .find(|c: char| !c.is_ascii_digit())
-                .unwrap_or(rest.len());
+            let len = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
             let (times, rest) = rest.split_at(len);
             self.0 = rest;
             out = out.repeat(times.parse().ok()?);
@@ -261,8 +224,6 @@ impl Words<'_> {
 
     fn numbers<T: std::str::FromStr>(&mut self) -> Option<Vec<T>> {
         let values = self.values()?.into_iter();
-        values
-            .map(|value| String::from_utf8(value?).ok()?.parse().ok())
-            .collect()
+        values.map(|value| String::from_utf8(value?).ok()?.parse().ok()).collect()
     }
 }

@@ -40,25 +40,17 @@ impl Client {
                 }
             }
         });
-        let mut client = Self {
-            stream,
-            messages,
-            key: None,
-        };
+        let mut client = Self { stream, messages, key: None };
         client.send(&Out::startup(parameters).0);
         Ok(client)
     }
 
     /// Connects and waits for the first ReadyForQuery.
     pub(crate) fn login(addr: SocketAddr, parameters: &[(&str, &str)]) -> Self {
-        let mut client = Self::connect(addr, parameters)
-            .unwrap_or_else(|error| panic!("cannot connect to {addr}: {error}"));
+        let mut client = Self::connect(addr, parameters).unwrap_or_else(|error| panic!("cannot connect to {addr}: {error}"));
         let greeting = client.until_ready(1);
         if let Some(error) = greeting.iter().find(|message| message.tag == b'E') {
-            panic!(
-                "login at {addr} with {parameters:?} refused: {:?}",
-                error.field(b'M')
-            );
+            panic!("login at {addr} with {parameters:?} refused: {:?}", error.field(b'M'));
         }
         client
     }
@@ -165,31 +157,16 @@ pub(crate) fn cancel(addr: SocketAddr, key: &(i32, Vec<u8>)) {
     stream.write_all(&Out::cancel(key.0, &key.1).0).unwrap();
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest);
-    assert!(
-        rest.is_empty(),
-        "a CancelRequest is never answered, got {rest:?}"
-    );
+    assert!(rest.is_empty(), "a CancelRequest is never answered, got {rest:?}");
 }
 
 /// The rows of an answer that must hold no error.
 pub(crate) fn rows(answer: &[Message], what: &str) -> Vec<Vec<Option<String>>> {
     if let Some(error) = error(answer) {
-        panic!(
-            "{what}: {} {}",
-            error.field(b'C').unwrap_or_default(),
-            error.field(b'M').unwrap_or_default()
-        );
+        panic!("{what}: {} {}", error.field(b'C').unwrap_or_default(), error.field(b'M').unwrap_or_default());
     }
-    assert!(
-        answer.last().is_some_and(|message| message.tag == b'Z'),
-        "{what}: connection closed after {}",
-        tags(answer)
-    );
-    answer
-        .iter()
-        .filter(|message| message.tag == b'D')
-        .map(Message::columns)
-        .collect()
+    assert!(answer.last().is_some_and(|message| message.tag == b'Z'), "{what}: connection closed after {}", tags(answer));
+    answer.iter().filter(|message| message.tag == b'D').map(Message::columns).collect()
 }
 
 /// The first ErrorResponse of an answer.

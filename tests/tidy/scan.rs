@@ -66,10 +66,7 @@ pub(crate) fn imported(text: &str) -> Vec<(usize, String)> {
     for start in ["crate::", "pgdial::"] {
         for (at, _) in text.match_indices(start) {
             let line = text[..at].matches('\n').count() + 1;
-            let boundary = text[..at]
-                .chars()
-                .next_back()
-                .is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != '$');
+            let boundary = text[..at].chars().next_back().is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != '$');
             let rest = &text[at + start.len()..];
             if boundary {
                 found.extend(heads(rest).into_iter().map(|name| (line, name)));
@@ -81,12 +78,7 @@ pub(crate) fn imported(text: &str) -> Vec<(usize, String)> {
 
 /// The first path segments of `a::b` or `{a, b::{c, d}}`.
 pub(crate) fn heads(rest: &str) -> Vec<String> {
-    let word = |text: &str| {
-        text.trim()
-            .chars()
-            .take_while(|c| c.is_alphanumeric() || *c == '_')
-            .collect::<String>()
-    };
+    let word = |text: &str| text.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
     let Some(group) = rest.strip_prefix('{') else {
         return vec![word(rest)];
     };
@@ -104,28 +96,17 @@ pub(crate) fn heads(rest: &str) -> Vec<String> {
         item.push(c);
     }
     items.push(item);
-    items
-        .iter()
-        .map(|item| word(item.trim_start_matches(',')))
-        .filter(|name| !name.is_empty())
-        .collect()
+    items.iter().map(|item| word(item.trim_start_matches(','))).filter(|name| !name.is_empty()).collect()
 }
 
 /// All keys as `cache.rule.ttl = "5m"`, without the places in arrays of tables.
 pub(crate) fn flat(path: &str, table: &Table, out: &mut BTreeSet<String>) {
     for (name, value) in table {
-        let path = if path.is_empty() {
-            name.clone()
-        } else {
-            format!("{path}.{name}")
-        };
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         match value {
             Value::Table(table) => flat(&path, table, out),
             Value::Array(items) if items.iter().any(Value::is_table) => {
-                items
-                    .iter()
-                    .filter_map(Value::as_table)
-                    .for_each(|table| flat(&path, table, out));
+                items.iter().filter_map(Value::as_table).for_each(|table| flat(&path, table, out));
             }
             leaf => {
                 out.insert(format!("{path} = {leaf}"));
@@ -153,26 +134,14 @@ pub(crate) fn words(text: &str, name: &str) -> BTreeSet<String> {
     let Some((_, as_str)) = body.split_once("fn as_str(") else {
         return BTreeSet::new();
     };
-    let as_str = as_str
-        .split_once("\n    }\n")
-        .map_or(as_str, |(inner, _)| inner);
-    let arms = as_str
-        .split("=>")
-        .skip(1)
-        .filter_map(|arm| arm.split('"').nth(1));
+    let as_str = as_str.split_once("\n    }\n").map_or(as_str, |(inner, _)| inner);
+    let arms = as_str.split("=>").skip(1).filter_map(|arm| arm.split('"').nth(1));
     arms.map(str::to_owned).collect()
 }
 
 /// The first code word of each table row below the heading that names the enum.
 pub(crate) fn documented(text: &str, name: &str) -> BTreeSet<String> {
-    let section = text
-        .lines()
-        .skip_while(|line| !(line.starts_with('#') && line.contains(&format!("`{name}`"))));
-    let rows = section
-        .skip(1)
-        .take_while(|line| !line.starts_with('#'))
-        .filter_map(|line| line.strip_prefix("| `"));
-    rows.filter_map(|row| row.split('`').next())
-        .map(str::to_owned)
-        .collect()
+    let section = text.lines().skip_while(|line| !(line.starts_with('#') && line.contains(&format!("`{name}`"))));
+    let rows = section.skip(1).take_while(|line| !line.starts_with('#')).filter_map(|line| line.strip_prefix("| `"));
+    rows.filter_map(|row| row.split('`').next()).map(str::to_owned).collect()
 }

@@ -20,14 +20,8 @@ fn a_footprint_of_an_older_catalog_covers_everything() {
 #[test]
 fn a_new_catalog_waits_for_fences_of_the_older_one() {
     let bench = Bench::new();
-    let (first, second) = (
-        bench.fence(&bench.footprint(&[A])),
-        bench.fence(&bench.footprint(&[B])),
-    );
-    assert!(
-        bench.database.catalog_mark().is_some(),
-        "fences of this catalog do not matter"
-    );
+    let (first, second) = (bench.fence(&bench.footprint(&[A])), bench.fence(&bench.footprint(&[B])));
+    assert!(bench.database.catalog_mark().is_some(), "fences of this catalog do not matter");
     bench.database.bump_catalog();
     assert_eq!(bench.database.catalog_mark(), None);
     first.lower();
@@ -46,34 +40,17 @@ fn an_open_outcome_keeps_its_fence_until_it_is_known() {
     let bench = Bench::new();
     let plan = bench.plan(&[A]);
     bench.fill(&plan);
-    let id = bench
-        .fence(&bench.footprint(&[A]))
-        .keep_up(Open::ServerLost)
-        .unwrap();
+    let id = bench.fence(&bench.footprint(&[A])).keep_up(Open::ServerLost).unwrap();
     drop(bench.fence(&bench.footprint(&[A, B])));
-    let open: Vec<_> = bench
-        .database
-        .unresolved()
-        .iter()
-        .map(|u| (u.origin.pid, u.open))
-        .collect();
+    let open: Vec<_> = bench.database.unresolved().iter().map(|u| (u.origin.pid, u.open)).collect();
     assert_eq!(open, [(42, Open::ServerLost), (42, Open::Dropped)]);
     assert_eq!(bench.bypass(&plan), NoCache::Fence);
     assert!(bench.database.resolve(id) && !bench.database.resolve(id));
-    assert_eq!(
-        bench.bypass(&plan),
-        NoCache::Fence,
-        "the dropped one is still up"
-    );
+    assert_eq!(bench.bypass(&plan), NoCache::Fence, "the dropped one is still up");
     bench.database.resolve_all();
     assert!(bench.database.unresolved().is_empty());
     assert!(matches!(bench.lookup(&plan), Lookup::Fill(_)));
-    assert!(
-        bench
-            .fence(&Footprint::Nothing)
-            .keep_up(Open::ServerLost)
-            .is_none()
-    );
+    assert!(bench.fence(&Footprint::Nothing).keep_up(Open::ServerLost).is_none());
 }
 
 #[test]
@@ -98,16 +75,9 @@ fn words_of_dropped_tables_do_not_pile_up() {
     for oid in 10..10_000 {
         drop(bench.plan(&[RelationId(Oid(oid))]));
     }
-    assert!(
-        bench.database.0.slot_count() < 3000,
-        "{}",
-        bench.database.0.slot_count()
-    );
+    assert!(bench.database.0.slot_count() < 3000, "{}", bench.database.0.slot_count());
     bench.fence(&bench.footprint(&[A])).lower();
-    assert!(
-        !bench.hits(&kept),
-        "a word in use stayed the one that writes move"
-    );
+    assert!(!bench.hits(&kept), "a word in use stayed the one that writes move");
 }
 
 /// A register as Postgres would keep it, its writers behind fences, its readers through the cache.
@@ -168,15 +138,7 @@ fn many_threads_never_read_an_old_value() {
     let (plan, footprint) = (bench.plan(&[A]), bench.footprint(&[A]));
     let zero = AtomicU64::default;
     let over = AtomicBool::new(false);
-    let register = Register {
-        bench,
-        plan,
-        footprint,
-        committed: zero(),
-        acknowledged: zero(),
-        seen: zero(),
-        over,
-    };
+    let register = Register { bench, plan, footprint, committed: zero(), acknowledged: zero(), seen: zero(), over };
     let register = Arc::new(register);
     let hits: u64 = std::thread::scope(|scope| {
         let readers: Vec<_> = (0..3)
@@ -197,14 +159,8 @@ fn many_threads_never_read_an_old_value() {
             }
         }
         register.over.store(true, SeqCst);
-        readers
-            .into_iter()
-            .map(|reader| reader.join().unwrap())
-            .sum()
+        readers.into_iter().map(|reader| reader.join().unwrap()).sum()
     });
-    assert!(
-        register.bench.hits(&register.plan) || !register.read(),
-        "the last value stays"
-    );
+    assert!(register.bench.hits(&register.plan) || !register.read(), "the last value stays");
     assert!(hits > 0, "readers that never hit prove nothing");
 }

@@ -1,9 +1,7 @@
 //! Floor 4. The client proves who it is, by the method that the configuration wants.
 
 use super::Session;
-use crate::auth::{
-    Found, Refusal, SCRAM_SHA_256, ScramVerifier, ServerScram, Step, StoredPassword,
-};
+use crate::auth::{Found, Refusal, SCRAM_SHA_256, ScramVerifier, ServerScram, Step, StoredPassword};
 use crate::config::AuthMethod;
 use crate::error::{Error, Kind, Result, SqlState};
 use crate::net::{nonce, random};
@@ -19,10 +17,7 @@ impl Session<'_> {
     /// Ends with AuthenticationOk in the buffer.
     pub(super) async fn prove(&mut self, user: &str, database: &str) -> Result<()> {
         let stored = self.stored_password(user, database);
-        let method = self
-            .context
-            .config
-            .auth_method(database, user, self.peer.ip());
+        let method = self.context.config.auth_method(database, user, self.peer.ip());
         match (method, &stored) {
             (AuthMethod::Trust, _) => self.trust(user, database)?,
             (AuthMethod::Password, _) => self.cleartext(user, stored).await?,
@@ -32,11 +27,7 @@ impl Session<'_> {
             }
             (AuthMethod::Md5, _) => self.md5(user, stored.as_ref()).await?,
             (AuthMethod::Cert, _) => {
-                return Err(Error::new(
-                    Kind::Unsupported,
-                    "authentication by certificate is not supported",
-                )
-                .fatal());
+                return Err(Error::new(Kind::Unsupported, "authentication by certificate is not supported").fatal());
             }
         }
         Authentication::Ok.encode(&mut self.out);
@@ -48,9 +39,7 @@ impl Session<'_> {
         let config = &self.context.config;
         let known = match config.database(database) {
             Some(_) => config.user(database, user),
-            None => config
-                .user(database, user)
-                .or_else(|| config.users.iter().find(|known| known.name == user)),
+            None => config.user(database, user).or_else(|| config.users.iter().find(|known| known.name == user)),
         };
         let password = known?.password.as_ref()?;
         Some(StoredPassword::parse(password.expose())).filter(|_| !password.expose().is_empty())
@@ -74,11 +63,7 @@ impl Session<'_> {
         let name = user.to_owned();
         let matches = move || stored.is_some_and(|stored| stored.matches_cleartext(&name, &given));
         // A verifier costs milliseconds of hashing, which must not stall the clients of this thread.
-        if off_thread(matches).await? {
-            Ok(())
-        } else {
-            Err(wrong_password(user))
-        }
+        if off_thread(matches).await? { Ok(()) } else { Err(wrong_password(user)) }
     }
 
     async fn md5(&mut self, user: &str, stored: Option<&StoredPassword>) -> Result<()> {
@@ -86,11 +71,7 @@ impl Session<'_> {
         Authentication::Md5Password { salt }.encode(&mut self.out);
         let given = self.password_text().await?;
         let matches = stored.is_some_and(|stored| stored.matches_md5(user, salt, &given));
-        if matches {
-            Ok(())
-        } else {
-            Err(wrong_password(user))
-        }
+        if matches { Ok(()) } else { Err(wrong_password(user)) }
     }
 
     async fn password_text(&mut self) -> Result<Vec<u8>> {
@@ -105,19 +86,11 @@ impl Session<'_> {
     async fn scram(&mut self, user: &str, stored: Option<&StoredPassword>) -> Result<()> {
         let (verifier, known) = self.verifier(user, stored).await?;
         let mut server = ServerScram::new(verifier, known, &nonce()?);
-        Authentication::Sasl {
-            mechanisms: Mechanisms::SCRAM_SHA_256,
-        }
-        .encode(&mut self.out);
+        Authentication::Sasl { mechanisms: Mechanisms::SCRAM_SHA_256 }.encode(&mut self.out);
         let mut answer = self.first_answer().await?;
         loop {
-            match server
-                .step(&answer)
-                .map_err(|refusal| refused(refusal, user))?
-            {
-                Step::Continue(data) => {
-                    Authentication::SaslContinue { data: &data }.encode(&mut self.out)
-                }
+            match server.step(&answer).map_err(|refusal| refused(refusal, user))? {
+                Step::Continue(data) => Authentication::SaslContinue { data: &data }.encode(&mut self.out),
                 Step::Done { message, .. } => {
                     Authentication::SaslFinal { data: &message }.encode(&mut self.out);
                     return Ok(());
@@ -127,11 +100,7 @@ impl Session<'_> {
         }
     }
 
-    async fn verifier(
-        &self,
-        user: &str,
-        stored: Option<&StoredPassword>,
-    ) -> Result<(Arc<ScramVerifier>, bool)> {
+    async fn verifier(&self, user: &str, stored: Option<&StoredPassword>) -> Result<(Arc<ScramVerifier>, bool)> {
         match self.context.verifiers.find(user, stored) {
             Found::Ready { verifier, known } => Ok((verifier, known)),
             Found::Derive(pending) => {
@@ -148,10 +117,7 @@ impl Session<'_> {
         let body = self.password_message(MAX_SASL).await?;
         let initial = SaslInitialResponse::decode(&body).map_err(super::violation)?;
         if initial.mechanism != SCRAM_SHA_256.as_bytes() {
-            return Err(Error::new(
-                Kind::Protocol,
-                "client selected an invalid SASL authentication mechanism",
-            ));
+            return Err(Error::new(Kind::Protocol, "client selected an invalid SASL authentication mechanism"));
         }
         match initial.data {
             Some(data) => Ok(data.to_vec()),
@@ -169,16 +135,9 @@ async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
 }
 
 fn refused(refusal: Refusal, user: &str) -> Error {
-    if refusal == Refusal::WrongPassword {
-        wrong_password(user)
-    } else {
-        refusal.into()
-    }
+    if refusal == Refusal::WrongPassword { wrong_password(user) } else { refusal.into() }
 }
 
 fn wrong_password(user: &str) -> Error {
-    Error::new(
-        Kind::Auth,
-        format!("password authentication failed for user \"{user}\""),
-    )
+    Error::new(Kind::Auth, format!("password authentication failed for user \"{user}\""))
 }

@@ -51,13 +51,8 @@ impl Session<'_> {
 
     /// What to encrypt with, once the client has been told. Over a Unix socket Postgres has no TLS either.
     async fn answer_tls(&mut self) -> Result<Option<Arc<ServerConfig>>> {
-        let config = self
-            .context
-            .tls
-            .clone()
-            .filter(|_| matches!(self.stream, Stream::Tcp(_)));
-        self.answer(if config.is_some() { b'S' } else { b'N' })
-            .await?;
+        let config = self.context.tls.clone().filter(|_| matches!(self.stream, Stream::Tcp(_)));
+        self.answer(if config.is_some() { b'S' } else { b'N' }).await?;
         Ok(config)
     }
 
@@ -67,10 +62,7 @@ impl Session<'_> {
             return Err(Error::new(Kind::Protocol, "received unencrypted data after SSL or GSSAPI encryption request")
                 .with_hint("This could be either a client-software bug or evidence of an attempted man-in-the-middle attack."));
         }
-        self.stream
-            .write_all(&[byte])
-            .await
-            .map_err(|error| gone(error.into()))
+        self.stream.write_all(&[byte]).await.map_err(|error| gone(error.into()))
     }
 
     /// After a failed handshake there is nobody who could read an error.
@@ -83,27 +75,18 @@ impl Session<'_> {
             other @ (Stream::Unix(_) | Stream::ServerTls(_) | Stream::ClientTls(_)) => other,
         };
         // Within TLS there is no GSSAPI encryption to ask for.
-        Ok(Self {
-            stream,
-            gss_asked: true,
-            ..self
-        })
+        Ok(Self { stream, gss_asked: true, ..self })
     }
 
     /// `[listen] tls = "require"` is about the network: a Unix socket needs none.
     pub(super) fn check_encryption(&self) -> Result<()> {
-        let required = matches!(
-            self.context.config.listen.tls,
-            TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull
-        );
+        let required = matches!(self.context.config.listen.tls, TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull);
         if !required || !matches!(self.stream, Stream::Tcp(_)) {
             return Ok(());
         }
-        Err(
-            Error::new(Kind::Auth, "this server accepts only encrypted connections")
-                .with_sqlstate(SqlState(*b"28000"))
-                .with_hint("Connect with sslmode=require, or set [listen] tls = \"prefer\"."),
-        )
+        Err(Error::new(Kind::Auth, "this server accepts only encrypted connections")
+            .with_sqlstate(SqlState(*b"28000"))
+            .with_hint("Connect with sslmode=require, or set [listen] tls = \"prefer\"."))
     }
 }
 
@@ -111,12 +94,9 @@ impl Session<'_> {
 pub(super) fn check(startup: &StartupMessage) -> Result<()> {
     startup.user().map_err(violation)?;
     match startup.get("replication") {
-        Some(value) if !is_false(value) => Err(Error::new(
-            Kind::Unsupported,
-            "pgdial does not relay replication connections",
-        )
-        .with_hint("Connect to Postgres itself for replication.")
-        .fatal()),
+        Some(value) if !is_false(value) => Err(Error::new(Kind::Unsupported, "pgdial does not relay replication connections")
+            .with_hint("Connect to Postgres itself for replication.")
+            .fatal()),
         _ => Ok(()),
     }
 }
@@ -124,8 +104,7 @@ pub(super) fn check(startup: &StartupMessage) -> Result<()> {
 /// Postgres's booleans: any unique beginning of the words, in any case.
 fn is_false(value: &[u8]) -> bool {
     let value = value.to_ascii_lowercase();
-    let begins =
-        |word: &str, least: usize| value.len() >= least && word.as_bytes().starts_with(&value);
+    let begins = |word: &str, least: usize| value.len() >= least && word.as_bytes().starts_with(&value);
     value == b"0" || begins("false", 1) || begins("no", 1) || begins("off", 2)
 }
 

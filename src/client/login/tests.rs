@@ -23,22 +23,10 @@ fn context(method: &str, extra: &str) -> LoginContext {
          [[user]]\nname = \"plain\"\npassword = \"secret\"\n[[user]]\nname = \"hashed\"\npassword = \"{md5}\"\n\
          [[user]]\nname = \"verified\"\npassword = \"{scram}\"\n[[user]]\nname = \"nothing\"\n"
     );
-    let mut config = Config::load(
-        Some(File {
-            name: "test",
-            text: &text,
-        }),
-        None,
-        [],
-    )
-    .unwrap();
+    let mut config = Config::load(Some(File { name: "test", text: &text }), None, []).unwrap();
     // A file may not mix them so; auth_query will.
     config.auth.method = AuthMethod::from_word(method).unwrap();
-    LoginContext {
-        config: Arc::new(config),
-        tls: None,
-        verifiers: Arc::new(Verifiers::new([5; 32])),
-    }
+    LoginContext { config: Arc::new(config), tls: None, verifiers: Arc::new(Verifiers::new([5; 32])) }
 }
 
 /// Takes one client; a session is sent what is pending and a ReadyForQuery.
@@ -59,12 +47,7 @@ async fn serve(context: LoginContext) -> (u16, JoinHandle<Result<Outcome>>) {
     (port, task)
 }
 
-async fn tokio_postgres_login(
-    context: LoginContext,
-    user: &str,
-    password: &str,
-    database: &str,
-) -> Result<(), String> {
+async fn tokio_postgres_login(context: LoginContext, user: &str, password: &str, database: &str) -> Result<(), String> {
     let (port, task) = serve(context).await;
     let mut config = tokio_postgres::Config::new();
     config.user(user).password(password).dbname(database);
@@ -73,9 +56,7 @@ async fn tokio_postgres_login(
     let served = task.await.unwrap();
     match outcome {
         Ok(_) => {
-            let Ok(Outcome::Session(client)) = served else {
-                panic!("no session")
-            };
+            let Ok(Outcome::Session(client)) = served else { panic!("no session") };
             assert_eq!((&*client.user, &*client.database), (user, database));
             Ok(())
         }
@@ -117,15 +98,9 @@ async fn every_refusal_of_a_password_is_the_same() {
 #[tokio::test]
 async fn the_database_is_judged_after_the_password() {
     let refused = tokio_postgres_login(context("scram-sha-256", ""), "app", "secret", "typo").await;
-    assert_eq!(
-        refused,
-        Err("3D000 database \"typo\" does not exist".into())
-    );
+    assert_eq!(refused, Err("3D000 database \"typo\" does not exist".into()));
     let refused = tokio_postgres_login(context("scram-sha-256", ""), "app", "wrong", "typo").await;
-    assert_eq!(
-        refused,
-        Err("28P01 password authentication failed for user \"app\"".into())
-    );
+    assert_eq!(refused, Err("28P01 password authentication failed for user \"app\"".into()));
     let refused = tokio_postgres_login(context("trust", ""), "nobody", "", "app").await;
     assert_eq!(refused, Err("28000 role \"nobody\" does not exist".into()));
 }
@@ -144,33 +119,18 @@ fn certificate(name: &str) -> (PathBuf, PathBuf) {
 fn target(port: u16, sslmode: &str, ca: Option<&Path>, host: &str) -> Target {
     let tls = crate::config::TlsMode::from_word(sslmode).unwrap();
     let upstream = Upstream {
-        host: Host::Tcp {
-            host: host.into(),
-            port,
-        },
+        host: Host::Tcp { host: host.into(), port },
         user: "app".into(),
         password: None,
         database: "app".into(),
         tls,
         tls_ca: ca.map(Path::to_owned),
     };
-    Target::new(
-        &upstream,
-        TcpOptions {
-            keepalive: Duration::from_secs(60),
-            ..TcpOptions::default()
-        },
-    )
-    .unwrap()
+    Target::new(&upstream, TcpOptions { keepalive: Duration::from_secs(60), ..TcpOptions::default() }).unwrap()
 }
 
 fn app(password: &str) -> Login {
-    Login::new(
-        "app",
-        Some(Secret::new(password.to_owned())),
-        "app",
-        vec![("application_name".into(), "x".into())],
-    )
+    Login::new("app", Some(Secret::new(password.to_owned())), "app", vec![("application_name".into(), "x".into())])
 }
 
 #[tokio::test]
@@ -192,17 +152,9 @@ async fn our_dial_logs_in_with_tls_as_sslmode_says() {
         let mut context = context("scram-sha-256", "");
         context.tls = Some(tls::server_config(&cert, &key, None).unwrap());
         let (port, task) = serve(context).await;
-        let dialed = dial(
-            &target(port, sslmode, ca.map(PathBuf::as_path), host),
-            &app("secret"),
-        )
-        .await;
+        let dialed = dial(&target(port, sslmode, ca.map(PathBuf::as_path), host), &app("secret")).await;
         let served = task.await.unwrap();
-        assert_eq!(
-            dialed.as_ref().ok().map(|dialed| dialed.stream.is_tls()),
-            encrypted,
-            "{sslmode} {host} {dialed:?}"
-        );
+        assert_eq!(dialed.as_ref().ok().map(|dialed| dialed.stream.is_tls()), encrypted, "{sslmode} {host} {dialed:?}");
         assert_eq!(served.is_ok(), encrypted.is_some());
     }
 }
@@ -210,28 +162,19 @@ async fn our_dial_logs_in_with_tls_as_sslmode_says() {
 #[tokio::test]
 async fn without_tls_prefer_goes_on_and_require_gives_up() {
     let (port, _task) = serve(context("md5", "")).await;
-    let dialed = dial(&target(port, "prefer", None, "localhost"), &app("secret"))
-        .await
-        .unwrap();
+    let dialed = dial(&target(port, "prefer", None, "localhost"), &app("secret")).await.unwrap();
     assert!(!dialed.stream.is_tls());
     let (port, _task) = serve(context("md5", "")).await;
-    let error = dial(&target(port, "require", None, "localhost"), &app("secret"))
-        .await
-        .unwrap_err();
+    let error = dial(&target(port, "require", None, "localhost"), &app("secret")).await.unwrap_err();
     assert!(error.message().contains("does not support TLS"), "{error}");
 }
 
 #[tokio::test]
 async fn a_refusal_keeps_its_sqlstate_through_dial() {
     let (port, _task) = serve(context("scram-sha-256", "")).await;
-    let error = dial(&target(port, "disable", None, "localhost"), &app("wrong"))
-        .await
-        .unwrap_err();
+    let error = dial(&target(port, "disable", None, "localhost"), &app("wrong")).await.unwrap_err();
     assert_eq!(&error.sqlstate().0, b"28P01");
-    assert_eq!(
-        error.message(),
-        "password authentication failed for user \"app\""
-    );
+    assert_eq!(error.message(), "password authentication failed for user \"app\"");
 }
 
 #[tokio::test]
@@ -241,16 +184,10 @@ async fn tls_can_be_demanded_of_clients() {
     let mut demanding = context("trust", &format!("[listen]\ntls = \"require\"\n{files}"));
     demanding.tls = Some(tls::server_config(&cert, &key, None).unwrap());
     let (port, _task) = serve(demanding.clone()).await;
-    let error = dial(&target(port, "disable", None, "localhost"), &app(""))
-        .await
-        .unwrap_err();
+    let error = dial(&target(port, "disable", None, "localhost"), &app("")).await.unwrap_err();
     assert_eq!(&error.sqlstate().0, b"28000");
     let (port, _task) = serve(demanding).await;
-    assert!(
-        dial(&target(port, "require", None, "localhost"), &app(""))
-            .await
-            .is_ok()
-    );
+    assert!(dial(&target(port, "require", None, "localhost"), &app("")).await.is_ok());
 }
 
 /// Sends bytes, gives all that comes back until the end, and how the login ended.
@@ -286,9 +223,7 @@ async fn a_query_pipelined_behind_the_startup_packet_is_handed_over() {
     Query { text: b"select 1" }.encode(&mut query);
     bytes.extend_from_slice(&query);
     let (answer, outcome) = raw(context("trust", ""), &bytes).await;
-    let Ok(Outcome::Session(client)) = outcome else {
-        panic!("no session")
-    };
+    let Ok(Outcome::Session(client)) = outcome else { panic!("no session") };
     assert_eq!((&*client.database, client.leftover), ("app", query));
     assert_eq!(client.startup.get("options"), Some(&b"-c x.y=1"[..]));
     assert_eq!(answer.first_chunk(), Some(b"R\0\0\0\x08\0\0\0\0Z"));
@@ -296,15 +231,10 @@ async fn a_query_pipelined_behind_the_startup_packet_is_handed_over() {
 
 #[tokio::test]
 async fn a_version_is_negotiated_once_and_before_authentication() {
-    let asked = Version {
-        major: 3,
-        minor: 9999,
-    };
+    let asked = Version { major: 3, minor: 9999 };
     let bytes = startup_packet(asked, &[("user", "app"), ("_pq_.x", "1")]);
     let (answer, outcome) = raw(context("trust", ""), &bytes).await;
-    let Ok(Outcome::Session(client)) = outcome else {
-        panic!("no session")
-    };
+    let Ok(Outcome::Session(client)) = outcome else { panic!("no session") };
     assert_eq!(client.version, Version::V3_2);
     let tags: Vec<u8> = {
         let (mut tags, mut rest) = (Vec::new(), &answer[..]);
@@ -322,10 +252,7 @@ async fn requests_before_the_startup_packet() {
     let (mut ssl, mut gss, mut cancel) = (Vec::new(), Vec::new(), Vec::new());
     packets::ssl_request(&mut ssl);
     packets::gss_enc_request(&mut gss);
-    let key = BackendKey {
-        pid: 7,
-        secret: [1, 2, 3, 4].into(),
-    };
+    let key = BackendKey { pid: 7, secret: [1, 2, 3, 4].into() };
     packets::cancel(&key, &mut cancel);
 
     let (answer, outcome) = raw(context("trust", ""), &cancel).await;
@@ -340,11 +267,7 @@ async fn requests_before_the_startup_packet() {
     // Bytes behind the request may be anybody's.
     let stuffed = [ssl, startup_packet(Version::V3_0, &[("user", "app")])].concat();
     let (answer, outcome) = raw(context("trust", ""), &stuffed).await;
-    assert!(
-        outcome.is_err()
-            && answer.starts_with(b"E")
-            && String::from_utf8_lossy(&answer).contains("08P01")
-    );
+    assert!(outcome.is_err() && answer.starts_with(b"E") && String::from_utf8_lossy(&answer).contains("08P01"));
 }
 
 #[tokio::test]
@@ -367,22 +290,11 @@ async fn startup_packets_that_are_refused() {
         (&[("user", "app"), ("replication", "database")], b"0A000"),
         (&[("user", "app"), ("replication", "1")], b"0A000"),
     ] {
-        let (_, outcome) = raw(
-            context("trust", ""),
-            &startup_packet(Version::V3_0, parameters),
-        )
-        .await;
-        assert_eq!(
-            &outcome.err().unwrap().sqlstate().0,
-            sqlstate,
-            "{parameters:?}"
-        );
+        let (_, outcome) = raw(context("trust", ""), &startup_packet(Version::V3_0, parameters)).await;
+        assert_eq!(&outcome.err().unwrap().sqlstate().0, sqlstate, "{parameters:?}");
     }
     let tolerated = startup_packet(Version::V3_0, &[("user", "app"), ("replication", "off")]);
-    assert!(matches!(
-        raw(context("trust", ""), &tolerated).await.1,
-        Ok(Outcome::Session(_))
-    ));
+    assert!(matches!(raw(context("trust", ""), &tolerated).await.1, Ok(Outcome::Session(_))));
 }
 
 #[tokio::test]
@@ -406,15 +318,8 @@ async fn a_password_phase_takes_only_short_password_messages() {
 #[tokio::test]
 async fn the_first_sasl_message_may_come_late() {
     let mut bytes = startup_packet(Version::V3_0, &[("user", "plain"), ("database", "app")]);
-    frontend::SaslInitialResponse {
-        mechanism: b"SCRAM-SHA-256",
-        data: None,
-    }
-    .encode(&mut bytes);
-    frontend::Password {
-        data: b"n,,n=,r=abc",
-    }
-    .encode(&mut bytes);
+    frontend::SaslInitialResponse { mechanism: b"SCRAM-SHA-256", data: None }.encode(&mut bytes);
+    frontend::Password { data: b"n,,n=,r=abc" }.encode(&mut bytes);
     let (answer, outcome) = raw(context("scram-sha-256", ""), &bytes).await;
     assert_eq!(outcome.err().unwrap().kind(), Kind::ClientGone);
     assert!(String::from_utf8_lossy(&answer).contains("r=abc"));

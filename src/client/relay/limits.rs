@@ -51,7 +51,8 @@ pub(super) fn overdue(limits: &Limits, engine: &Engine, meter: &Meter, now: Inst
         let error = || Error::new(Kind::IdleInTransaction, "terminating connection due to idle-in-transaction timeout");
         return over(limits.idle_in_transaction, since).then(|| Overdue::End(error()));
     }
-    over(limits.idle, since).then(|| Overdue::End(Error::new(Kind::IdleSession, "terminating connection due to idle-session timeout")))
+    over(limits.idle, since)
+        .then(|| Overdue::End(Error::new(Kind::IdleSession, "terminating connection due to idle-session timeout")))
 }
 
 /// For a cancel request to arrive and to be acted on.

@@ -27,11 +27,7 @@ pub(super) fn config(raw: &Raw, flat: Flat, complaints: Complaints) -> Result<Co
     let databases = check.databases(raw, &pool, &plans, &cache);
     let users = check.users(raw, &databases);
     if auth.console_users.is_empty() {
-        auth.console_users.extend(
-            databases
-                .first()
-                .map(|database| database.upstream.user.clone()),
-        );
+        auth.console_users.extend(databases.first().map(|database| database.upstream.user.clone()));
     }
     let config = Config {
         listen,
@@ -50,10 +46,7 @@ pub(super) fn config(raw: &Raw, flat: Flat, complaints: Complaints) -> Result<Co
         check.whole(&config);
     }
     match check.complaints.error() {
-        None if config.databases.is_empty() => Err(Error::new(
-            Kind::Internal,
-            "a configuration without a database",
-        )),
+        None if config.databases.is_empty() => Err(Error::new(Kind::Internal, "a configuration without a database")),
         None => Ok(config),
         Some(error) => Err(error),
     }
@@ -65,23 +58,12 @@ struct Check {
 }
 
 impl Check {
-    pub(super) fn read<T>(
-        &mut self,
-        key: &str,
-        text: &str,
-        parsed: std::result::Result<T, Remedy>,
-    ) -> Option<T> {
-        parsed
-            .map_err(|remedy| {
-                self.complaints
-                    .add(key, &Value::String(text.to_owned()), &remedy)
-            })
-            .ok()
+    pub(super) fn read<T>(&mut self, key: &str, text: &str, parsed: std::result::Result<T, Remedy>) -> Option<T> {
+        parsed.map_err(|remedy| self.complaints.add(key, &Value::String(text.to_owned()), &remedy)).ok()
     }
 
     pub(super) fn word<T: Word>(&mut self, key: &str, text: &str, allowed: &[T], fallback: T) -> T {
-        self.read(key, text, value::word(text, allowed))
-            .unwrap_or(fallback)
+        self.read(key, text, value::word(text, allowed)).unwrap_or(fallback)
     }
 
     pub(super) fn any_word<T: Word>(&mut self, key: &str, text: &str, fallback: T) -> T {
@@ -89,8 +71,7 @@ impl Check {
     }
 
     pub(super) fn duration(&mut self, key: &str, text: &str) -> Duration {
-        self.read(key, text, value::duration(text))
-            .unwrap_or_default()
+        self.read(key, text, value::duration(text)).unwrap_or_default()
     }
 
     /// Zero would mean "at once", which nobody wants here.
@@ -103,8 +84,7 @@ impl Check {
     }
 
     pub(super) fn ttl(&mut self, key: &str, text: &str) -> Ttl {
-        self.read(key, text, value::ttl(text))
-            .unwrap_or(Ttl::For(Duration::ZERO))
+        self.read(key, text, value::ttl(text)).unwrap_or(Ttl::For(Duration::ZERO))
     }
 
     pub(super) fn size(&mut self, key: &str, text: &str) -> u64 {
@@ -124,11 +104,7 @@ impl Check {
 
     pub(super) fn share(&mut self, key: &str, number: f64) -> f64 {
         if !(0.0..=1.0).contains(&number) {
-            self.complaints.add(
-                key,
-                &Value::Float(number),
-                "must be a share from 0.0 to 1.0",
-            );
+            self.complaints.add(key, &Value::Float(number), "must be a share from 0.0 to 1.0");
         }
         number
     }

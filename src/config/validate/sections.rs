@@ -5,31 +5,18 @@ use std::time::Duration;
 use toml::Value;
 
 use super::super::mode::{
-    AuthMethod, CacheMode, Currval, Feed, Freshness, IdleOrder, LogFormat, LogLevel, PlansMode,
-    PoolMode, TlsMode,
+    AuthMethod, CacheMode, Currval, Feed, Freshness, IdleOrder, LogFormat, LogLevel, PlansMode, PoolMode, TlsMode,
 };
 use super::super::raw;
 use super::super::value::{self, AddressMatch, Ttl};
-use super::super::{
-    Admin, Auth, AuthRule, Cache, Invalidation, Listen, Log, Plans, Pool, Rule, Secret,
-};
+use super::super::{Admin, Auth, AuthRule, Cache, Invalidation, Listen, Log, Plans, Pool, Rule, Secret};
 use super::{Check, optional, path};
 
 impl Check {
     pub(super) fn listen(&mut self, raw: &raw::Listen) -> Listen {
-        let tls = [
-            TlsMode::Disable,
-            TlsMode::Prefer,
-            TlsMode::Require,
-            TlsMode::VerifyCa,
-        ];
-        let address = optional(&raw.address).and_then(|text| {
-            self.read(
-                "listen.address",
-                text,
-                value::socket_address(text, "127.0.0.1:6432"),
-            )
-        });
+        let tls = [TlsMode::Disable, TlsMode::Prefer, TlsMode::Require, TlsMode::VerifyCa];
+        let address = optional(&raw.address)
+            .and_then(|text| self.read("listen.address", text, value::socket_address(text, "127.0.0.1:6432")));
         Listen {
             address,
             unix_socket_dir: path(&raw.unix_socket_dir),
@@ -39,18 +26,13 @@ impl Check {
             tls_client_ca: path(&raw.tls_client_ca),
             login_timeout: self.positive("listen.login_timeout", &raw.login_timeout),
             max_clients: self.count("listen.max_clients", raw.max_clients, 1..=1_000_000),
-            client_idle_timeout: self
-                .duration("listen.client_idle_timeout", &raw.client_idle_timeout),
+            client_idle_timeout: self.duration("listen.client_idle_timeout", &raw.client_idle_timeout),
             tcp_keepalive: self.duration("listen.tcp_keepalive", &raw.tcp_keepalive),
         }
     }
 
     pub(super) fn auth(&mut self, raw: &raw::Auth) -> Auth {
-        let rules = raw
-            .rule
-            .iter()
-            .enumerate()
-            .map(|(nth, rule)| self.auth_rule(&format!("auth.rule[{nth}]"), rule));
+        let rules = raw.rule.iter().enumerate().map(|(nth, rule)| self.auth_rule(&format!("auth.rule[{nth}]"), rule));
         let rules = rules.collect();
         Auth {
             method: self.any_word("auth.method", &raw.method, AuthMethod::ScramSha256),
@@ -66,14 +48,8 @@ impl Check {
         AuthRule {
             database: one(&raw.database),
             user: one(&raw.user),
-            address: self
-                .read(&format!("{key}.address"), &raw.address, address)
-                .unwrap_or(AddressMatch::Any),
-            method: self.any_word(
-                &format!("{key}.method"),
-                &raw.method,
-                AuthMethod::ScramSha256,
-            ),
+            address: self.read(&format!("{key}.address"), &raw.address, address).unwrap_or(AddressMatch::Any),
+            method: self.any_word(&format!("{key}.method"), &raw.method, AuthMethod::ScramSha256),
         }
     }
 
@@ -89,10 +65,7 @@ impl Check {
             max_lifetime: self.duration("pool.max_lifetime", &raw.max_lifetime),
             check_delay: self.duration("pool.check_delay", &raw.check_delay),
             query_timeout: self.duration("pool.query_timeout", &raw.query_timeout),
-            idle_in_transaction_timeout: self.duration(
-                "pool.idle_in_transaction_timeout",
-                &raw.idle_in_transaction_timeout,
-            ),
+            idle_in_transaction_timeout: self.duration("pool.idle_in_transaction_timeout", &raw.idle_in_transaction_timeout),
             max_pinned: self.share("pool.max_pinned", raw.max_pinned),
             currval: self.any_word("pool.currval", &raw.currval, Currval::Auto),
             startup_sets: self.count("pool.startup_sets", raw.startup_sets, 1..=1000),
@@ -110,11 +83,7 @@ impl Check {
 
     pub(super) fn cache(&mut self, raw: &raw::Cache) -> Cache {
         let default_ttl = self.ttl("cache.default.ttl", &raw.default.ttl);
-        let rules = raw
-            .rule
-            .iter()
-            .enumerate()
-            .map(|(nth, rule)| self.rule(&format!("cache.rule[{nth}]"), rule));
+        let rules = raw.rule.iter().enumerate().map(|(nth, rule)| self.rule(&format!("cache.rule[{nth}]"), rule));
         let rules = rules.collect();
         Cache {
             mode: self.any_word("cache.mode", &raw.mode, CacheMode::Off),
@@ -128,25 +97,15 @@ impl Check {
 
     pub(super) fn rule(&mut self, key: &str, raw: &raw::CacheRule) -> Rule {
         if raw.tables.is_empty() == raw.shape.is_empty() {
-            let text = format!(
-                "{key}: name either tables, such as tables = [\"public.products\"], or match = \"...\""
-            );
+            let text = format!("{key}: name either tables, such as tables = [\"public.products\"], or match = \"...\"");
             self.complaints.about(key, &text);
         }
         if raw.ttl.is_empty() {
-            self.complaints.about(
-                key,
-                &format!("{key}: give it a ttl, such as ttl = \"5m\" or ttl = \"forever\""),
-            );
+            self.complaints.about(key, &format!("{key}: give it a ttl, such as ttl = \"5m\" or ttl = \"forever\""));
         }
-        let tables = raw
-            .tables
-            .iter()
-            .filter_map(|text| self.read(&format!("{key}.tables"), text, value::table_name(text)));
+        let tables = raw.tables.iter().filter_map(|text| self.read(&format!("{key}.tables"), text, value::table_name(text)));
         let tables = tables.collect();
-        let mut optional_ttl = |name: &str, text: &str| {
-            optional(text).map(|text| self.ttl(&format!("{key}.{name}"), text))
-        };
+        let mut optional_ttl = |name: &str, text: &str| optional(text).map(|text| self.ttl(&format!("{key}.{name}"), text));
         let ttl = optional_ttl("ttl", &raw.ttl).unwrap_or(Ttl::For(Duration::ZERO));
         let empty_ttl = optional_ttl("empty_ttl", &raw.empty_ttl);
         let swr = &raw.stale_while_revalidate;
@@ -159,11 +118,7 @@ impl Check {
             revalidate: raw.revalidate,
             empty_ttl,
             tags: raw.tags.clone(),
-            freshness: self.any_word(
-                &format!("{key}.freshness"),
-                &raw.freshness,
-                Freshness::Strict,
-            ),
+            freshness: self.any_word(&format!("{key}.freshness"), &raw.freshness, Freshness::Strict),
         }
     }
 
@@ -172,11 +127,7 @@ impl Check {
         // NAMEDATALEN - 1; Postgres would cut a longer name and listen elsewhere.
         if feed == Feed::Notify && !(1..=63).contains(&raw.notify.len()) {
             let remedy = "a channel's name has 1 to 63 bytes; to do without, set feed = \"off\"";
-            self.complaints.add(
-                "invalidation.notify",
-                &Value::String(raw.notify.clone()),
-                remedy,
-            );
+            self.complaints.add("invalidation.notify", &Value::String(raw.notify.clone()), remedy);
         }
         Invalidation {
             feed,
@@ -187,17 +138,9 @@ impl Check {
     }
 
     pub(super) fn admin(&mut self, raw: &raw::Admin) -> Admin {
-        let address = optional(&raw.address).and_then(|text| {
-            self.read(
-                "admin.address",
-                text,
-                value::socket_address(text, "127.0.0.1:6433"),
-            )
-        });
-        Admin {
-            address,
-            token: optional(&raw.token).map(|token| Secret::new(token.to_owned())),
-        }
+        let address = optional(&raw.address)
+            .and_then(|text| self.read("admin.address", text, value::socket_address(text, "127.0.0.1:6433")));
+        Admin { address, token: optional(&raw.token).map(|token| Secret::new(token.to_owned())) }
     }
 
     pub(super) fn log(&mut self, raw: &raw::Log) -> Log {

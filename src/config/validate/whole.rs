@@ -18,48 +18,28 @@ impl Check {
         self.names(config);
         self.logins(config);
         for text in unsupported::list(config) {
-            self.complaints
-                .about(text.split(' ').next().unwrap_or(""), &text);
+            self.complaints.about(text.split(' ').next().unwrap_or(""), &text);
         }
     }
 
     fn listeners(&mut self, config: &Config) {
         let listen = &config.listen;
-        let mut about =
-            |key: &str, text: &str| self.complaints.about(key, &format!("{key}: {text}"));
+        let mut about = |key: &str, text: &str| self.complaints.about(key, &format!("{key}: {text}"));
         if listen.address.is_none() && listen.unix_socket_dir.is_none() {
-            about(
-                "listen.address",
-                "nowhere to listen: set an address such as \"127.0.0.1:6432\", or unix_socket_dir",
-            );
+            about("listen.address", "nowhere to listen: set an address such as \"127.0.0.1:6432\", or unix_socket_dir");
         }
         match (listen.tls, &listen.tls_cert, &listen.tls_key) {
-            (_, Some(_), None) => about(
-                "listen.tls_key",
-                "tls_cert is set: name the file with its private key as well",
-            ),
-            (_, None, Some(_)) => about(
-                "listen.tls_cert",
-                "tls_key is set: name the file with its certificate as well",
-            ),
+            (_, Some(_), None) => about("listen.tls_key", "tls_cert is set: name the file with its private key as well"),
+            (_, None, Some(_)) => about("listen.tls_cert", "tls_key is set: name the file with its certificate as well"),
             (TlsMode::Require | TlsMode::VerifyCa, None, None) => {
-                about(
-                    "listen.tls",
-                    "clients must use TLS, so name the files in tls_cert and tls_key",
-                );
+                about("listen.tls", "clients must use TLS, so name the files in tls_cert and tls_key");
             }
             _ => {}
         }
         if listen.tls == TlsMode::VerifyCa && listen.tls_client_ca.is_none() {
-            about(
-                "listen.tls_client_ca",
-                "tls = \"verify-ca\" needs the authority of the clients' certificates",
-            );
+            about("listen.tls_client_ca", "tls = \"verify-ca\" needs the authority of the clients' certificates");
         }
-        let clash = listen
-            .address
-            .zip(config.admin.address)
-            .is_some_and(|(a, b)| a == b && a.port() != 0);
+        let clash = listen.address.zip(config.admin.address).is_some_and(|(a, b)| a == b && a.port() != 0);
         if clash {
             about("admin.address", "is that of [listen]: give it another port");
         }
@@ -69,10 +49,7 @@ impl Check {
                 && is_loopback(host)
                 && own == Some(*port)
             {
-                about(
-                    "upstream.url",
-                    "points at pgdial itself: name the address of Postgres, or change [listen] address",
-                );
+                about("upstream.url", "points at pgdial itself: name the address of Postgres, or change [listen] address");
             }
         }
     }
@@ -82,68 +59,36 @@ impl Check {
         if pool.min_idle > pool.size {
             let remedy = format!("must not exceed pool.size, which is {}", pool.size);
             let number = i64::try_from(pool.min_idle).unwrap_or(i64::MAX);
-            self.complaints
-                .add("pool.min_idle", &Value::Integer(number), &remedy);
+            self.complaints.add("pool.min_idle", &Value::Integer(number), &remedy);
         }
         let cache = &config.cache;
         if cache.max_result > cache.memory {
-            let text = format!(
-                "cache.max_result = {}: must not exceed cache.memory, which is {}",
-                cache.max_result, cache.memory
-            );
+            let text =
+                format!("cache.max_result = {}: must not exceed cache.memory, which is {}", cache.max_result, cache.memory);
             self.complaints.about("cache.max_result", &text);
         }
         if cache.mode == CacheMode::On && cache.memory == 0 {
-            self.complaints.about(
-                "cache.memory",
-                "cache.memory = 0: set a size, or mode = \"off\"",
-            );
+            self.complaints.about("cache.memory", "cache.memory = 0: set a size, or mode = \"off\"");
         }
     }
 
     /// Two things of one name: which of them counts would be a guess.
     fn names(&mut self, config: &Config) {
         for (nth, database) in config.databases.iter().enumerate() {
-            let key = if nth == 0 {
-                "upstream.url".to_owned()
-            } else {
-                format!("database[{}]", nth - 1)
-            };
+            let key = if nth == 0 { "upstream.url".to_owned() } else { format!("database[{}]", nth - 1) };
             if database.name == CONSOLE {
-                let text = format!(
-                    "{key}: {CONSOLE} is the console's name: give the database another, as [[database]] name"
-                );
+                let text = format!("{key}: {CONSOLE} is the console's name: give the database another, as [[database]] name");
                 self.complaints.about(&key, &text);
             }
-            if config
-                .databases
-                .iter()
-                .take(nth)
-                .any(|other| other.name == database.name)
-            {
-                let text = format!(
-                    "{key}: there is a database {:?} already: give this one another name",
-                    database.name
-                );
+            if config.databases.iter().take(nth).any(|other| other.name == database.name) {
+                let text = format!("{key}: there is a database {:?} already: give this one another name", database.name);
                 self.complaints.about(&key, &text);
             }
         }
-        let named = config
-            .users
-            .iter()
-            .filter(|user| user.database.is_none())
-            .enumerate();
+        let named = config.users.iter().filter(|user| user.database.is_none()).enumerate();
         for (nth, user) in named {
-            if config
-                .users
-                .iter()
-                .take(nth)
-                .any(|other| other.name == user.name)
-            {
-                let text = format!(
-                    "user[{nth}]: there is a user {:?} already: keep one of them",
-                    user.name
-                );
+            if config.users.iter().take(nth).any(|other| other.name == user.name) {
+                let text = format!("user[{nth}]: there is a user {:?} already: keep one of them", user.name);
                 self.complaints.about(&format!("user[{nth}]"), &text);
             }
         }
@@ -152,10 +97,7 @@ impl Check {
             for table in &rule.tables {
                 if seen.contains(&table) {
                     let key = format!("cache.rule[{nth}].tables");
-                    self.complaints.about(
-                        &key,
-                        &format!("{key}: {table} has a rule already: keep one of them"),
-                    );
+                    self.complaints.about(&key, &format!("{key}: {table} has a rule already: keep one of them"));
                 }
                 seen.push(table);
             }
@@ -165,10 +107,7 @@ impl Check {
     /// A method that no user can pass, seen now and not at the first login.
     fn logins(&mut self, config: &Config) {
         let auth = &config.auth;
-        let needs_password = matches!(
-            auth.method,
-            AuthMethod::Password | AuthMethod::Md5 | AuthMethod::ScramSha256
-        );
+        let needs_password = matches!(auth.method, AuthMethod::Password | AuthMethod::Md5 | AuthMethod::ScramSha256);
         if !needs_password || !auth.rules.is_empty() || auth.query.is_some() {
             return;
         }
@@ -178,18 +117,11 @@ impl Check {
             let method = Value::String(auth.method.as_str().into());
             self.complaints.add("auth.method", &method, remedy);
         }
-        for (nth, user) in config
-            .users
-            .iter()
-            .filter(|user| user.database.is_none())
-            .enumerate()
-        {
+        for (nth, user) in config.users.iter().filter(|user| user.database.is_none()).enumerate() {
             let Some(password) = &user.password else {
                 continue;
             };
-            let remedy = if auth.method == AuthMethod::Md5
-                && password.expose().starts_with("SCRAM-SHA-256$")
-            {
+            let remedy = if auth.method == AuthMethod::Md5 && password.expose().starts_with("SCRAM-SHA-256$") {
                 "is a SCRAM verifier, which auth.method = \"md5\" cannot use: use scram-sha-256"
             } else if auth.method == AuthMethod::ScramSha256 && is_md5(password.expose()) {
                 "is an md5 hash, which auth.method = \"scram-sha-256\" cannot use: give the password or a SCRAM verifier"
@@ -197,8 +129,7 @@ impl Check {
                 continue;
             };
             let key = format!("user[{nth}].password");
-            self.complaints
-                .add(&key, &Value::String(password.expose().clone()), remedy);
+            self.complaints.add(&key, &Value::String(password.expose().clone()), remedy);
         }
     }
 }
@@ -209,8 +140,5 @@ fn is_md5(password: &str) -> bool {
 }
 
 fn is_loopback(host: &str) -> bool {
-    host == "localhost"
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }

@@ -21,7 +21,14 @@ fn cached() -> (Arc<Shared>, Database) {
         tags: Vec::new(),
         freshness: Freshness::Strict,
     };
-    let rules = config::Cache { mode: config::CacheMode::On, memory: 1 << 20, max_result: 4096, verify: 0.0, default_ttl: None, rules: vec![rule] };
+    let rules = config::Cache {
+        mode: config::CacheMode::On,
+        memory: 1 << 20,
+        max_result: 4096,
+        verify: 0.0,
+        default_ttl: None,
+        rules: vec![rule],
+    };
     let rows = Rows {
         schemas: vec![SchemaRow { oid: Oid(2200), name: "public".into(), usage: vec![Oid(0)] }],
         roles: vec![RoleRow { oid: Oid(10), name: "app".into(), ..RoleRow::default() }],
@@ -30,7 +37,14 @@ fn cached() -> (Arc<Shared>, Database) {
         relations: ["t", "u"]
             .into_iter()
             .zip([Oid(16_500), Oid(16_501)])
-            .map(|(name, oid)| RelationRow { oid, schema: Oid(2200), name: name.into(), kind: 'r', column_types: vec![TEXT], ..RelationRow::default() })
+            .map(|(name, oid)| RelationRow {
+                oid,
+                schema: Oid(2200),
+                name: name.into(),
+                kind: 'r',
+                column_types: vec![TEXT],
+                ..RelationRow::default()
+            })
             .collect(),
         ..Rows::default()
     };
@@ -75,7 +89,10 @@ fn the_extended_protocol_has_answers_of_its_own_form() {
         let mut rig = Rig::of(whole, &shared, 1);
         rig.send(&[parse("", READ), bind(""), describe_portal(), execute(), sync()]);
         rig.chunk = chunk;
-        assert_eq!(rig.answer(&[parsed(), bound(), columns(), row(b"x"), complete("SELECT 1"), ready(I)]), "1, 2, T, D, C SELECT 1, Z I");
+        assert_eq!(
+            rig.answer(&[parsed(), bound(), columns(), row(b"x"), complete("SELECT 1"), ready(I)]),
+            "1, 2, T, D, C SELECT 1, Z I"
+        );
         rig.release();
         rig.free.clear();
         rig.chunk = whole;

@@ -41,7 +41,10 @@ fn room_is_made_in_the_order_of_the_stream() {
         rig.add_server(1);
         let sent = rig.send(&[parse("a", "select 1"), bind("a"), parse("b", "select 2"), bind("b"), sync()]);
         assert_eq!(sent, "P _p_1 select 1, D _p_1, B _p_1, C _p_1, P _p_2 select 2, D _p_2, B _p_2, S");
-        assert_eq!(rig.answer(&[parsed(), learnt(), bound(), closed(), parsed(), learnt(), bound(), ready(I)]), "1, 2, 1, 2, Z I");
+        assert_eq!(
+            rig.answer(&[parsed(), learnt(), bound(), closed(), parsed(), learnt(), bound(), ready(I)]),
+            "1, 2, 1, 2, Z I"
+        );
     });
 }
 

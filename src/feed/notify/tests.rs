@@ -44,13 +44,7 @@ impl Server {
     }
 
     async fn notify(&mut self, payload: &str) {
-        let body = [
-            &7u32.to_be_bytes()[..],
-            b"pgdial\0",
-            payload.as_bytes(),
-            b"\0",
-        ]
-        .concat();
+        let body = [&7u32.to_be_bytes()[..], b"pgdial\0", payload.as_bytes(), b"\0"].concat();
         let length = (body.len() as u32 + 4).to_be_bytes();
         self.send(&[b"A", &length, &body]).await;
     }
@@ -81,53 +75,25 @@ impl Drop for Scene {
 
 async fn scene() -> Scene {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let cache = Cache::new(
-        CacheSettings {
-            memory: 1 << 20,
-            max_result: 1 << 10,
-            observe: false,
-        },
-        Counter::default(),
-    );
+    let cache = Cache::new(CacheSettings { memory: 1 << 20, max_result: 1 << 10, observe: false }, Counter::default());
     let database = cache.database("app");
     let mut server = tokio_postgres::Config::new();
-    server
-        .host("127.0.0.1")
-        .port(listener.local_addr().unwrap().port())
-        .user("app")
-        .dbname("app");
-    let settings = Settings {
-        channel: "odd \"name".into(),
-        max_lag: Duration::from_millis(400),
-    };
+    server.host("127.0.0.1").port(listener.local_addr().unwrap().port()).user("app").dbname("app");
+    let settings = Settings { channel: "odd \"name".into(), max_lag: Duration::from_millis(400) };
     let reloads = Arc::default();
     let counted: Arc<std::sync::atomic::AtomicU32> = Arc::clone(&reloads);
     let reload = move || {
         counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
     };
-    let catalog: super::Catalog = Arc::new(|| None);
+    let catalog: Catalog = Arc::new(|| None);
     let notify = Notify::new(server, NoTls, settings, database.clone(), catalog, reload);
-    assert_eq!(
-        database.suspension(),
-        Some(NoCache::FeedLost),
-        "suspended before the task runs"
-    );
-    Scene {
-        listener,
-        database,
-        reloads,
-        task: tokio::spawn(notify.run()),
-    }
+    assert_eq!(database.suspension(), Some(NoCache::FeedLost), "suspended before the task runs");
+    Scene { listener, database, reloads, task: tokio::spawn(notify.run()) }
 }
 
 fn run(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime
-        .block_on(async { timeout(Duration::from_secs(20), test).await })
-        .expect("within the time");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { timeout(Duration::from_secs(20), test).await }).expect("within the time");
 }
 
 #[test]
@@ -135,34 +101,18 @@ fn listening_opens_the_cache_and_a_cut_closes_it() {
     run(async {
         let scene = scene().await;
         let mut server = Server::accept(&scene.listener).await;
-        assert_eq!(
-            server.query().await.as_deref(),
-            Some("LISTEN \"odd \"\"name\"")
-        );
+        assert_eq!(server.query().await.as_deref(), Some("LISTEN \"odd \"\"name\""));
         sleep(Duration::from_millis(20)).await;
-        assert_eq!(
-            scene.database.suspension(),
-            Some(NoCache::FeedLost),
-            "LISTEN is not done yet"
-        );
+        assert_eq!(scene.database.suspension(), Some(NoCache::FeedLost), "LISTEN is not done yet");
         let before = scene.database.totals().invalidations;
         server.complete().await;
         server.until(|| scene.database.suspension().is_none()).await;
-        assert_eq!(
-            scene.database.totals().invalidations,
-            before + 1,
-            "everything was bumped first"
-        );
+        assert_eq!(scene.database.totals().invalidations, before + 1, "everything was bumped first");
 
         drop(server);
         let mut again = Server::accept(&scene.listener).await;
         assert_eq!(scene.database.suspension(), Some(NoCache::FeedLost));
-        assert!(
-            again
-                .query()
-                .await
-                .is_some_and(|text| text.starts_with("LISTEN"))
-        );
+        assert!(again.query().await.is_some_and(|text| text.starts_with("LISTEN")));
         again.complete().await;
         again.until(|| scene.database.suspension().is_none()).await;
     });
@@ -175,11 +125,7 @@ fn a_silent_link_is_given_up() {
         let mut server = Server::accept(&scene.listener).await;
         server.query().await;
         server.complete().await;
-        assert_eq!(
-            server.query().await.as_deref(),
-            Some("SELECT 1"),
-            "the probe"
-        );
+        assert_eq!(server.query().await.as_deref(), Some("SELECT 1"), "the probe");
         assert_eq!(scene.database.suspension(), None);
         // The server holds the connection and says nothing more.
         let _again = Server::accept(&scene.listener).await;
@@ -203,9 +149,7 @@ fn notifications_move_versions_and_a_star_asks_for_the_catalog() {
         assert!(mark.is_some());
         assert_eq!(scene.reloads.load(std::sync::atomic::Ordering::SeqCst), 0);
         server.notify("*").await;
-        server
-            .until(|| scene.reloads.load(std::sync::atomic::Ordering::SeqCst) == 1)
-            .await;
+        server.until(|| scene.reloads.load(std::sync::atomic::Ordering::SeqCst) == 1).await;
         assert_ne!(scene.database.catalog_mark(), mark);
     });
 }

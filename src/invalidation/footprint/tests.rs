@@ -13,39 +13,20 @@ fn of(list: &[u32], catalog: u64) -> Footprint {
 }
 
 fn scope<'a>() -> Scope<'a> {
-    Scope {
-        snapshot: None,
-        search_path: &[],
-        role: "app",
-        names: Names::AtLogin,
-    }
+    Scope { snapshot: None, search_path: &[], role: "app", names: Names::AtLogin }
 }
 
 /// A statement of a kind that does nothing.
 fn statement(kind: Kind) -> Statement {
-    Statement {
-        kind,
-        may_write: false,
-        self_committing: false,
-        ..Statement::opaque()
-    }
+    Statement { kind, may_write: false, self_committing: false, ..Statement::opaque() }
 }
 
 #[test]
 fn union_never_loses_anything() {
     assert_eq!(of(&[], 1), Footprint::Nothing);
     assert_eq!(of(&[2, 1, 2], 1).union(of(&[3], 1)), of(&[1, 2, 3], 1));
-    assert_eq!(
-        of(&[1], 5).union(of(&[2], 3)),
-        of(&[1, 2], 3),
-        "the older catalog decides"
-    );
-    let ladder = [
-        Footprint::Nothing,
-        of(&[1], 1),
-        Footprint::Everything,
-        Footprint::Catalog,
-    ];
+    assert_eq!(of(&[1], 5).union(of(&[2], 3)), of(&[1, 2], 3), "the older catalog decides");
+    let ladder = [Footprint::Nothing, of(&[1], 1), Footprint::Everything, Footprint::Catalog];
     for (low, smaller) in ladder.iter().enumerate() {
         for larger in ladder.iter().skip(low) {
             assert_eq!(&smaller.clone().union(larger.clone()), larger);
@@ -58,10 +39,7 @@ fn union_never_loses_anything() {
 fn long_lists_become_everything() {
     let many: Vec<u32> = (0..65).collect();
     assert_eq!(of(&many, 1), Footprint::Everything);
-    assert_eq!(
-        of(&many[..32], 1).union(of(&many[32..], 1)),
-        Footprint::Everything
-    );
+    assert_eq!(of(&many[..32], 1).union(of(&many[32..], 1)), Footprint::Everything);
 }
 
 #[test]
@@ -77,11 +55,7 @@ fn what_runs_code_of_its_own_covers_the_catalog() {
         Kind::Opaque,
         Kind::Vacuum,
     ] {
-        assert_eq!(
-            footprint(&statement(kind), &scope()),
-            Footprint::Catalog,
-            "{kind:?}"
-        );
+        assert_eq!(footprint(&statement(kind), &scope()), Footprint::Catalog, "{kind:?}");
     }
 }
 
@@ -98,11 +72,7 @@ fn transaction_control_and_settings_change_nothing() {
         Kind::Listen,
         Kind::Fetch,
     ] {
-        assert_eq!(
-            footprint(&statement(kind), &scope()),
-            Footprint::Nothing,
-            "{kind:?}"
-        );
+        assert_eq!(footprint(&statement(kind), &scope()), Footprint::Nothing, "{kind:?}");
     }
 }
 
@@ -112,80 +82,26 @@ fn without_a_catalog_only_a_read_of_nothing_is_nothing() {
     assert_eq!(footprint(&read, &scope()), Footprint::Nothing);
     let table = || vec![RelationName::new(Some("public"), "t")];
     let cases = [
-        (
-            Statement {
-                reads: table(),
-                ..read.clone()
-            },
-            Footprint::Everything,
-        ),
-        (
-            Statement {
-                writes: table(),
-                ..statement(Kind::Insert)
-            },
-            Footprint::Everything,
-        ),
-        (
-            Statement {
-                may_write: true,
-                ..read.clone()
-            },
-            Footprint::Everything,
-        ),
-        (
-            Statement {
-                functions: table(),
-                ..read.clone()
-            },
-            Footprint::Everything,
-        ),
-        (
-            Statement {
-                types: table(),
-                ..read.clone()
-            },
-            Footprint::Everything,
-        ),
-        (
-            Statement {
-                copy: Some(CopyKind::Server),
-                ..statement(Kind::Copy)
-            },
-            Footprint::Catalog,
-        ),
+        (Statement { reads: table(), ..read.clone() }, Footprint::Everything),
+        (Statement { writes: table(), ..statement(Kind::Insert) }, Footprint::Everything),
+        (Statement { may_write: true, ..read.clone() }, Footprint::Everything),
+        (Statement { functions: table(), ..read.clone() }, Footprint::Everything),
+        (Statement { types: table(), ..read.clone() }, Footprint::Everything),
+        (Statement { copy: Some(CopyKind::Server), ..statement(Kind::Copy) }, Footprint::Catalog),
     ];
     for (statement, expected) in cases {
         assert_eq!(footprint(&statement, &scope()), expected, "{statement:?}");
     }
-    let cte = Statement {
-        reads: vec![RelationName::new(None, "c")],
-        cte_names: vec!["c".into()],
-        ..read
-    };
+    let cte = Statement { reads: vec![RelationName::new(None, "c")], cte_names: vec!["c".into()], ..read };
     assert_eq!(footprint(&cte, &scope()), Footprint::Nothing);
-    assert_eq!(
-        footprint(
-            &cte,
-            &Scope {
-                names: Names::AnyOrTemporary,
-                ..scope()
-            }
-        ),
-        Footprint::Everything
-    );
+    assert_eq!(footprint(&cte, &Scope { names: Names::AnyOrTemporary, ..scope() }), Footprint::Everything);
 }
 
 #[test]
 fn statements_under_a_catalog() {
     let snapshot = sample::snapshot();
     let path = ["public".into()];
-    let known = Scope {
-        snapshot: Some(&snapshot),
-        search_path: &path,
-        role: "app",
-        names: Names::AtLogin,
-    };
+    let known = Scope { snapshot: Some(&snapshot), search_path: &path, role: "app", names: Names::AtLogin };
     let relations = |list: &[u32]| of(list, sample::VERSION);
     let cases = [
         ("SELECT id FROM a WHERE id = 1", Footprint::Nothing),
@@ -196,10 +112,7 @@ fn statements_under_a_catalog() {
         ("SELECT * FROM parts", Footprint::Nothing),
         ("INSERT INTO a VALUES (1)", relations(&[1])),
         ("UPDATE public.b SET id = 1 WHERE id = 2", relations(&[2])),
-        (
-            "WITH w AS (DELETE FROM b RETURNING id) INSERT INTO a SELECT id FROM w",
-            relations(&[1, 2]),
-        ),
+        ("WITH w AS (DELETE FROM b RETURNING id) INSERT INTO a SELECT id FROM w", relations(&[1, 2])),
         ("TRUNCATE a, b", relations(&[1, 2])),
         ("COPY a FROM STDIN", relations(&[1])),
         ("EXPLAIN ANALYZE DELETE FROM a", relations(&[1])),
@@ -211,25 +124,13 @@ fn statements_under_a_catalog() {
         ("DELETE FROM missing", Footprint::Everything),
         ("SELECT mine('x')", Footprint::Everything),
         ("SELECT unheard_of('x')", Footprint::Everything),
-        (
-            "UPDATE a SET id = id OPERATOR(public.+) 1",
-            Footprint::Everything,
-        ),
+        ("UPDATE a SET id = id OPERATOR(public.+) 1", Footprint::Everything),
         ("ALTER TABLE a ADD x int", Footprint::Catalog),
         ("GRANT SELECT ON a TO app", Footprint::Catalog),
         ("DO $$ BEGIN END $$", Footprint::Catalog),
-        (
-            "INSERT INTO a VALUES (1); INSERT INTO b VALUES (1)",
-            relations(&[1, 2]),
-        ),
-        (
-            "BEGIN; UPDATE a SET id = 1; COMMIT",
-            relations(&[1]),
-        ),
-        (
-            "INSERT INTO a VALUES (1); CREATE TABLE x (i int)",
-            Footprint::Catalog,
-        ),
+        ("INSERT INTO a VALUES (1); INSERT INTO b VALUES (1)", relations(&[1, 2])),
+        ("BEGIN; UPDATE a SET id = 1; COMMIT", relations(&[1])),
+        ("INSERT INTO a VALUES (1); CREATE TABLE x (i int)", Footprint::Catalog),
         ("no sql at all", Footprint::Catalog),
     ];
     for (sql, expected) in cases {
@@ -237,19 +138,7 @@ fn statements_under_a_catalog() {
     }
     let truncate = footprint(&sample::classify("TRUNCATE a CASCADE"), &known);
     assert_ne!(truncate, Footprint::Nothing);
-    let hidden = Scope {
-        names: Names::AnyOrTemporary,
-        ..known
-    };
-    assert_eq!(
-        footprint(&sample::classify("INSERT INTO a VALUES (1)"), &hidden),
-        Footprint::Everything
-    );
-    assert_eq!(
-        footprint(
-            &sample::classify("INSERT INTO public.a VALUES (1)"),
-            &hidden
-        ),
-        relations(&[1])
-    );
+    let hidden = Scope { names: Names::AnyOrTemporary, ..known };
+    assert_eq!(footprint(&sample::classify("INSERT INTO a VALUES (1)"), &hidden), Footprint::Everything);
+    assert_eq!(footprint(&sample::classify("INSERT INTO public.a VALUES (1)"), &hidden), relations(&[1]));
 }

@@ -14,9 +14,7 @@ impl<C, W> Ledger<C, W> {
         if self.waiting == 0 || timeout.is_zero() || self.state == State::Paused {
             return Vec::new();
         }
-        let grace = self
-            .resumed
-            .is_some_and(|resumed| now.saturating_duration_since(resumed) < timeout);
+        let grace = self.resumed.is_some_and(|resumed| now.saturating_duration_since(resumed) < timeout);
         let Some(came_before) = now.checked_sub(timeout).filter(|_| !grace) else {
             return Vec::new();
         };
@@ -76,10 +74,7 @@ impl<C, W> Ledger<C, W> {
         if delay.is_zero() || self.state != State::Open {
             return None;
         }
-        let held = self
-            .parts
-            .values_mut()
-            .find_map(|part| part.take_unchecked(now, delay))?;
+        let held = self.parts.values_mut().find_map(|part| part.take_unchecked(now, delay))?;
         self.idle -= 1;
         self.leased += 1;
         self.check();
@@ -155,11 +150,7 @@ impl<C, W> Ledger<C, W> {
             return;
         };
         for part in self.parts.values_mut() {
-            let keep = if part.set == self.home {
-                self.settings.min_idle
-            } else {
-                0
-            };
+            let keep = if part.set == self.home { self.settings.min_idle } else { 0 };
             while part.idle.len() > keep && part.idle_before(limit) {
                 let Some(held) = part.idle.pop_front() else {
                     break;
@@ -172,11 +163,7 @@ impl<C, W> Ledger<C, W> {
         }
     }
 
-    fn take_idle_if(
-        &mut self,
-        mut unwanted: impl FnMut(&mut Held<C>) -> bool,
-        reason: CloseReason,
-    ) -> Vec<C> {
+    fn take_idle_if(&mut self, mut unwanted: impl FnMut(&mut Held<C>) -> bool, reason: CloseReason) -> Vec<C> {
         let mut taken = Vec::new();
         for part in self.parts.values_mut() {
             while let Some(held) = part.take_idle_if(&mut unwanted) {
@@ -199,40 +186,14 @@ impl<C, W> Ledger<C, W> {
         if !cfg!(debug_assertions) {
             return;
         }
-        let sum =
-            |count: fn(&super::Part<C, W>) -> usize| self.parts.values().map(count).sum::<usize>();
-        debug_assert_eq!(
-            self.idle,
-            sum(|part| part.idle.len()),
-            "every idle connection is in one part"
-        );
-        debug_assert_eq!(
-            self.idle + self.leased,
-            sum(|part| part.live),
-            "every connection is idle or leased"
-        );
-        debug_assert_eq!(
-            self.connecting,
-            sum(|part| part.connecting),
-            "every dial belongs to a part"
-        );
-        debug_assert_eq!(
-            self.waiting,
-            sum(super::Part::waiting),
-            "every waiter is in one queue"
-        );
-        debug_assert!(
-            self.total() <= self.ceiling,
-            "leased + idle + connecting <= size"
-        );
+        let sum = |count: fn(&super::Part<C, W>) -> usize| self.parts.values().map(count).sum::<usize>();
+        debug_assert_eq!(self.idle, sum(|part| part.idle.len()), "every idle connection is in one part");
+        debug_assert_eq!(self.idle + self.leased, sum(|part| part.live), "every connection is idle or leased");
+        debug_assert_eq!(self.connecting, sum(|part| part.connecting), "every dial belongs to a part");
+        debug_assert_eq!(self.waiting, sum(super::Part::waiting), "every waiter is in one queue");
+        debug_assert!(self.total() <= self.ceiling, "leased + idle + connecting <= size");
         self.ceiling = self.total().max(self.settings.size);
-        let overtaken = self
-            .parts
-            .values()
-            .any(|part| part.waiting() > 0 && !part.idle.is_empty());
-        debug_assert!(
-            !overtaken,
-            "a waiter and a connection that fits it never coexist"
-        );
+        let overtaken = self.parts.values().any(|part| part.waiting() > 0 && !part.idle.is_empty());
+        debug_assert!(!overtaken, "a waiter and a connection that fits it never coexist");
     }
 }

@@ -131,10 +131,7 @@ impl World {
         match self.ledger.take(set, |conn| *conn % 7 != 0, &mut dead) {
             Some(held) => {
                 assert_eq!(held.set(), set);
-                assert!(
-                    self.waiting.values().all(|(_, other)| *other != set),
-                    "overtaken"
-                );
+                assert!(self.waiting.values().all(|(_, other)| *other != set), "overtaken");
                 self.leased.push(held);
             }
             None => {
@@ -147,12 +144,7 @@ impl World {
     }
 
     fn abandon(&mut self, at: usize) {
-        let Some(waiter) = self
-            .waiting
-            .keys()
-            .copied()
-            .nth(at % self.waiting.len().max(1))
-        else {
+        let Some(waiter) = self.waiting.keys().copied().nth(at % self.waiting.len().max(1)) else {
             return;
         };
         let (id, _) = self.waiting.remove(&waiter).unwrap();
@@ -171,9 +163,7 @@ impl World {
             let permit = self.permits.remove(at % self.permits.len());
             let conn = self.fresh();
             self.open.insert(conn);
-            let given = self
-                .ledger
-                .connected(permit, conn, Duration::from_secs(60), self.now);
+            let given = self.ledger.connected(permit, conn, Duration::from_secs(60), self.now);
             self.given(given);
         }
     }
@@ -214,12 +204,7 @@ impl World {
             Given::HandTo(waiter, held) => {
                 let (id, set) = self.waiting.remove(&waiter).expect("called only once");
                 assert_eq!(set, held.set());
-                assert!(
-                    self.waiting
-                        .values()
-                        .all(|(other, of)| *of != set || other.seq > id.seq),
-                    "first come, first served"
-                );
+                assert!(self.waiting.values().all(|(other, of)| *of != set || other.seq > id.seq), "first come, first served");
                 if std::mem::take(&mut self.dead_hand_off) {
                     let again = self.ledger.give_back(held, self.now);
                     return self.given(again);
@@ -246,17 +231,10 @@ impl World {
         assert_eq!(counts.active, self.leased.len() + self.checking.len());
         assert_eq!(counts.connecting, self.permits.len());
         assert_eq!(counts.waiting, self.waiting.len());
-        assert_eq!(
-            counts.active + counts.idle,
-            self.open.len(),
-            "no connection is lost"
-        );
+        assert_eq!(counts.active + counts.idle, self.open.len(), "no connection is lost");
         let totals = self.ledger.totals();
         let ends = totals.closes().map(|(_, n)| n).sum::<u64>() + totals.dial_failures;
-        assert_eq!(
-            totals.dials,
-            ends + (counts.active + counts.idle + counts.connecting) as u64
-        );
+        assert_eq!(totals.dials, ends + (counts.active + counts.idle + counts.connecting) as u64);
     }
 
     /// Everybody behaves from now on: whoever waits is served, in a bounded number of steps.

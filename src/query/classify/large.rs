@@ -37,8 +37,20 @@ fn kind_of(text: &[u8]) -> Option<Kind> {
 
 /// Parts of names and keywords. A harmless text that holds one of them by accident is opaque, which is only slower.
 const WORDS: [&str; 14] = [
-    "set_config", "setseed", "advisory", "nextval", "setval", "currval", "lastval", "temp", "u&\"", "query_to_xml", "cursor_to_xml",
-    "ts_stat", "ts_rewrite", "replication",
+    "set_config",
+    "setseed",
+    "advisory",
+    "nextval",
+    "setval",
+    "currval",
+    "lastval",
+    "temp",
+    "u&\"",
+    "query_to_xml",
+    "cursor_to_xml",
+    "ts_stat",
+    "ts_rewrite",
+    "replication",
 ];
 
 #[cfg(test)]

@@ -36,10 +36,7 @@ impl Classifier {
     /// Remembers at most `entries` texts and about `bytes` bytes.
     pub fn new(entries: usize, bytes: usize) -> Self {
         let shard = || Mutex::new(Shard::new(entries.div_ceil(SHARDS), bytes.div_ceil(SHARDS)));
-        Self {
-            shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
-            hasher: RandomState::new(),
-        }
+        Self { shards: std::iter::repeat_with(shard).take(SHARDS).collect(), hasher: RandomState::new() }
     }
 
     /// What `sql` may do. `scs` is the session's standard_conforming_strings. Never fails: what is not understood is opaque.
@@ -58,11 +55,7 @@ impl Classifier {
             statement.shown = Shown::new(&shape.text);
             return Arc::new(statement);
         }
-        let key = if depends_on_shape_alone(shape) {
-            Key::Shape(&shape.text)
-        } else {
-            Key::Text(sql)
-        };
+        let key = if depends_on_shape_alone(shape) { Key::Shape(&shape.text) } else { Key::Text(sql) };
         // A text of this shape may be one that the parser refused before.
         if let Some(known) = self.get(key).or_else(|| self.get(Key::Text(sql))) {
             return known;
@@ -80,10 +73,7 @@ impl Classifier {
 
     /// How many texts are remembered, and the bytes they take.
     pub fn usage(&self) -> (usize, usize) {
-        self.shards
-            .iter()
-            .map(|shard| shard.lock().usage())
-            .fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
+        self.shards.iter().map(|shard| shard.lock().usage()).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
     }
 
     fn get(&self, key: Key<'_>) -> Option<Arc<Statement>> {
@@ -98,24 +88,16 @@ impl Classifier {
 
     fn shard(&self, key: Key<'_>) -> Option<&Mutex<Shard>> {
         let hash = self.hasher.hash_one(key.bytes());
-        self.shards
-            .get(usize::try_from(hash % SHARDS as u64).unwrap_or(0))
+        self.shards.get(usize::try_from(hash % SHARDS as u64).unwrap_or(0))
     }
 }
 
 /// One statement that can only be SELECT, INSERT, UPDATE, DELETE or MERGE.
 fn depends_on_shape_alone(shape: &Shape) -> bool {
-    const VERBS: [&[u8]; 8] = [
-        b"select", b"insert", b"update", b"delete", b"with", b"values", b"merge", b"table",
-    ];
-    let end = shape
-        .text
-        .iter()
-        .position(|b| !b.is_ascii_alphabetic())
-        .unwrap_or(shape.text.len());
+    const VERBS: [&[u8]; 8] = [b"select", b"insert", b"update", b"delete", b"with", b"values", b"merge", b"table"];
+    let end = shape.text.iter().position(|b| !b.is_ascii_alphabetic()).unwrap_or(shape.text.len());
     let word = shape.text.get(..end).unwrap_or_default();
-    let is_dml = VERBS.iter().any(|verb| verb.eq_ignore_ascii_case(word))
-        || shape.text.first() == Some(&b'(');
+    let is_dml = VERBS.iter().any(|verb| verb.eq_ignore_ascii_case(word)) || shape.text.first() == Some(&b'(');
     is_dml && !shape.several
 }
 
@@ -128,19 +110,13 @@ fn parse(sql: &[u8], shape: &Shape) -> Option<Statement> {
         utility::describe(node)
     });
     let mut statement = match statements.next() {
-        None => Statement {
-            count: 0,
-            ..Statement::empty(Kind::Empty)
-        },
+        None => Statement { count: 0, ..Statement::empty(Kind::Empty) },
         Some(first) => first?,
     };
     for other in statements {
         statement = united(statement, other?);
     }
-    statement.time_words = shape
-        .literals
-        .iter()
-        .any(|literal| literal.class == LiteralClass::TimeWord);
+    statement.time_words = shape.literals.iter().any(|literal| literal.class == LiteralClass::TimeWord);
     Some(statement)
 }
 
@@ -203,13 +179,7 @@ struct Shard {
 
 impl Shard {
     fn new(max_entries: usize, max_bytes: usize) -> Self {
-        Self {
-            shapes: LruCache::unbounded(),
-            texts: LruCache::unbounded(),
-            bytes: 0,
-            max_entries,
-            max_bytes,
-        }
+        Self { shapes: LruCache::unbounded(), texts: LruCache::unbounded(), bytes: 0, max_entries, max_bytes }
     }
 
     fn usage(&self) -> (usize, usize) {

@@ -4,18 +4,11 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::a_const::Val;
 use pg_query::protobuf::{AConst, Node, VariableSetKind, VariableSetStmt};
 
-use super::super::{
-    BeginOptions, Effects, Isolation, Kind, SettingVerb, Statement, TransactionVerb,
-};
+use super::super::{BeginOptions, Effects, Isolation, Kind, SettingVerb, Statement, TransactionVerb};
 
 /// Settings whose lists hold names, which Postgres quotes when it joins them.
-const LISTS_OF_NAMES: [&str; 5] = [
-    "search_path",
-    "temp_tablespaces",
-    "session_preload_libraries",
-    "local_preload_libraries",
-    "shared_preload_libraries",
-];
+const LISTS_OF_NAMES: [&str; 5] =
+    ["search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries", "shared_preload_libraries"];
 
 pub(super) fn describe(set: &VariableSetStmt, found: &mut Statement) {
     found.kind = Kind::Set;
@@ -64,11 +57,7 @@ fn one(set: &VariableSetStmt, name: Box<str>, found: &mut Statement) {
     if &*name == "search_path" && value.as_ref().is_some_and(|v| v.contains("pg_temp")) {
         found.effects.insert(Effects::TEMP);
     }
-    found.setting = Some(SettingVerb::Set {
-        name,
-        value,
-        local: set.is_local,
-    });
+    found.setting = Some(SettingVerb::Set { name, value, local: set.is_local });
 }
 
 /// SET TRANSACTION and SET SESSION CHARACTERISTICS.
@@ -102,17 +91,11 @@ fn transaction_setting(name: &str, value: Option<&str>) -> Option<BeginOptions> 
 }
 
 fn is_off(value: &str) -> bool {
-    matches!(
-        value.to_ascii_lowercase().as_str(),
-        "off" | "of" | "false" | "f" | "fa" | "fal" | "fals" | "no" | "n" | "0"
-    )
+    matches!(value.to_ascii_lowercase().as_str(), "off" | "of" | "false" | "f" | "fa" | "fal" | "fals" | "no" | "n" | "0")
 }
 
 /// The options of BEGIN, START TRANSACTION and SET TRANSACTION.
-#[allow(
-    clippy::wildcard_enum_match_arm,
-    reason = "only options are looked for"
-)]
+#[allow(clippy::wildcard_enum_match_arm, reason = "only options are looked for")]
 pub(super) fn options(list: &[Node]) -> BeginOptions {
     let mut options = BeginOptions::default();
     for node in list.iter().filter_map(|node| node.node.as_ref()) {
@@ -122,9 +105,7 @@ pub(super) fn options(list: &[Node]) -> BeginOptions {
         let value = option.arg.as_deref().and_then(scalar);
         let on = value.as_ref().is_none_or(|value| &**value != "0");
         match option.defname.as_str() {
-            "transaction_isolation" => {
-                options.isolation = value.and_then(|value| isolation(&value))
-            }
+            "transaction_isolation" => options.isolation = value.and_then(|value| isolation(&value)),
             "transaction_read_only" => options.read_only = Some(on),
             "transaction_deferrable" => options.deferrable = Some(on),
             _ => {}
@@ -147,34 +128,19 @@ fn isolation(value: &str) -> Option<Isolation> {
 fn joined(name: &str, args: &[Node]) -> Option<Box<str>> {
     let quotes = LISTS_OF_NAMES.contains(&name);
     let parts: Option<Vec<Box<str>>> = args.iter().map(scalar).collect();
-    let parts: Vec<Box<str>> = parts?
-        .into_iter()
-        .map(|part| if quotes { quoted(&part) } else { part })
-        .collect();
+    let parts: Vec<Box<str>> = parts?.into_iter().map(|part| if quotes { quoted(&part) } else { part }).collect();
     Some(parts.join(", ").into())
 }
 
 fn quoted(name: &str) -> Box<str> {
-    let plain = name
-        .bytes()
-        .enumerate()
-        .all(|(i, b)| b.is_ascii_lowercase() || b == b'_' || (i > 0 && b.is_ascii_digit()));
-    if plain && !name.is_empty() {
-        name.into()
-    } else {
-        format!("\"{}\"", name.replace('"', "\"\"")).into()
-    }
+    let plain = name.bytes().enumerate().all(|(i, b)| b.is_ascii_lowercase() || b == b'_' || (i > 0 && b.is_ascii_digit()));
+    if plain && !name.is_empty() { name.into() } else { format!("\"{}\"", name.replace('"', "\"\"")).into() }
 }
 
-#[allow(
-    clippy::wildcard_enum_match_arm,
-    reason = "anything but a constant has no value to be read"
-)]
+#[allow(clippy::wildcard_enum_match_arm, reason = "anything but a constant has no value to be read")]
 fn scalar(node: &Node) -> Option<Box<str>> {
     match node.node.as_ref()? {
-        NodeEnum::AConst(AConst {
-            val: Some(value), ..
-        }) => Some(match value {
+        NodeEnum::AConst(AConst { val: Some(value), .. }) => Some(match value {
             Val::Ival(integer) => integer.ival.to_string().into(),
             Val::Fval(float) => float.fval.as_str().into(),
             Val::Boolval(boolean) => if boolean.boolval { "on" } else { "off" }.into(),

@@ -1,8 +1,6 @@
 //! Floor 1. A table of texts and what they may do.
 
-use super::super::{
-    BeginOptions, CopyKind, Isolation, Kind, RelationName, SettingVerb, Statement, TransactionVerb,
-};
+use super::super::{BeginOptions, CopyKind, Isolation, Kind, RelationName, SettingVerb, Statement, TransactionVerb};
 use super::Classifier;
 
 mod table;
@@ -12,11 +10,7 @@ fn classify(sql: &str) -> Statement {
 }
 
 fn shown(names: &[RelationName]) -> String {
-    let name = |n: &RelationName| {
-        n.schema
-            .as_ref()
-            .map_or_else(|| n.name.to_string(), |s| format!("{s}.{}", n.name))
-    };
+    let name = |n: &RelationName| n.schema.as_ref().map_or_else(|| n.name.to_string(), |s| format!("{s}.{}", n.name));
     names.iter().map(name).collect::<Vec<_>>().join(" ")
 }
 
@@ -33,25 +27,14 @@ fn flags(s: &Statement) -> String {
         (s.sampling, "A"),
         (s.sees_session, "N"),
     ];
-    flags
-        .iter()
-        .filter(|(set, _)| *set)
-        .map(|(_, flag)| *flag)
-        .collect()
+    flags.iter().filter(|(set, _)| *set).map(|(_, flag)| *flag).collect()
 }
 
 /// kind | flags | effects | reads | writes | functions
 fn row(sql: &str) -> String {
     let s = classify(sql);
     let effects = s.effects.words().collect::<Vec<_>>().join("+");
-    let parts = [
-        s.kind.as_str().to_owned(),
-        flags(&s),
-        effects,
-        shown(&s.reads),
-        shown(&s.writes),
-        shown(&s.functions),
-    ];
+    let parts = [s.kind.as_str().to_owned(), flags(&s), effects, shown(&s.reads), shown(&s.writes), shown(&s.functions)];
     parts.join("|").trim_end_matches('|').to_owned()
 }
 
@@ -59,11 +42,7 @@ fn row(sql: &str) -> String {
 fn table_of_texts() {
     let mut wrong = String::new();
     let mut count = 0;
-    for line in table::TEXTS
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-    {
+    for line in table::TEXTS.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (sql, expected) = line.split_once(" => ").unwrap();
         let sql = sql.replace("\\n", "\n");
         let got = row(&sql);
@@ -78,13 +57,7 @@ fn table_of_texts() {
 
 #[test]
 fn transaction_control_in_detail() {
-    let begin = |isolation, read_only, deferrable| {
-        TransactionVerb::Begin(BeginOptions {
-            isolation,
-            read_only,
-            deferrable,
-        })
-    };
+    let begin = |isolation, read_only, deferrable| TransactionVerb::Begin(BeginOptions { isolation, read_only, deferrable });
     let cases = [
         ("begin", begin(None, None, None)),
         ("BEGIN WORK;", begin(None, None, None)),
@@ -99,91 +72,38 @@ fn transaction_control_in_detail() {
         ("begin transaction read only", begin(None, Some(true), None)),
         ("commit", TransactionVerb::Commit { chain: false }),
         ("end and chain", TransactionVerb::Commit { chain: true }),
-        (
-            "rollback and chain",
-            TransactionVerb::Rollback { chain: true },
-        ),
+        ("rollback and chain", TransactionVerb::Rollback { chain: true }),
         ("abort", TransactionVerb::Rollback { chain: false }),
         ("savepoint A", TransactionVerb::Savepoint("a".into())),
-        (
-            "release savepoint \"A\"",
-            TransactionVerb::Release("A".into()),
-        ),
+        ("release savepoint \"A\"", TransactionVerb::Release("A".into())),
         ("rollback to a", TransactionVerb::RollbackTo("a".into())),
-        (
-            "prepare transaction 'g1'",
-            TransactionVerb::Prepare("g1".into()),
-        ),
-        (
-            "commit prepared 'g2'",
-            TransactionVerb::CommitPrepared("g2".into()),
-        ),
-        (
-            "rollback prepared 'g3'",
-            TransactionVerb::RollbackPrepared("g3".into()),
-        ),
+        ("prepare transaction 'g1'", TransactionVerb::Prepare("g1".into())),
+        ("commit prepared 'g2'", TransactionVerb::CommitPrepared("g2".into())),
+        ("rollback prepared 'g3'", TransactionVerb::RollbackPrepared("g3".into())),
     ];
     for (sql, verb) in cases {
         assert_eq!(classify(sql).transaction, Some(verb), "{sql}");
     }
-    let set = |isolation| {
-        Some(TransactionVerb::Set(BeginOptions {
-            isolation,
-            ..BeginOptions::default()
-        }))
-    };
-    assert_eq!(
-        classify("set transaction isolation level read committed").transaction,
-        set(Some(Isolation::ReadCommitted))
-    );
-    assert_eq!(
-        classify("set transaction_isolation = 'repeatable read'").transaction,
-        set(Some(Isolation::RepeatableRead))
-    );
-    assert_eq!(
-        classify("set transaction snapshot '1-1'").transaction,
-        set(None)
-    );
+    let set = |isolation| Some(TransactionVerb::Set(BeginOptions { isolation, ..BeginOptions::default() }));
+    assert_eq!(classify("set transaction isolation level read committed").transaction, set(Some(Isolation::ReadCommitted)));
+    assert_eq!(classify("set transaction_isolation = 'repeatable read'").transaction, set(Some(Isolation::RepeatableRead)));
+    assert_eq!(classify("set transaction snapshot '1-1'").transaction, set(None));
 }
 
 #[test]
 fn settings_in_detail() {
-    let set = |name: &str, value: Option<&str>, local| SettingVerb::Set {
-        name: name.into(),
-        value: value.map(Into::into),
-        local,
-    };
+    let set =
+        |name: &str, value: Option<&str>, local| SettingVerb::Set { name: name.into(), value: value.map(Into::into), local };
     let cases = [
         ("set TimeZone = 'UTC'", set("timezone", Some("UTC"), false)),
-        (
-            "set time zone 'Europe/Paris'",
-            set("timezone", Some("Europe/Paris"), false),
-        ),
-        (
-            "set local statement_timeout to 500",
-            set("statement_timeout", Some("500"), true),
-        ),
-        (
-            "set search_path to a, \"B c\", 'd'",
-            set("search_path", Some("a, \"B c\", d"), false),
-        ),
-        (
-            "set datestyle = iso, dmy",
-            set("datestyle", Some("iso, dmy"), false),
-        ),
-        (
-            "set extra_float_digits = -1",
-            set("extra_float_digits", Some("-1"), false),
-        ),
-        (
-            "set enable_seqscan = off",
-            set("enable_seqscan", Some("off"), false),
-        ),
+        ("set time zone 'Europe/Paris'", set("timezone", Some("Europe/Paris"), false)),
+        ("set local statement_timeout to 500", set("statement_timeout", Some("500"), true)),
+        ("set search_path to a, \"B c\", 'd'", set("search_path", Some("a, \"B c\", d"), false)),
+        ("set datestyle = iso, dmy", set("datestyle", Some("iso, dmy"), false)),
+        ("set extra_float_digits = -1", set("extra_float_digits", Some("-1"), false)),
+        ("set enable_seqscan = off", set("enable_seqscan", Some("off"), false)),
         ("set work_mem to default", set("work_mem", None, false)),
-        (
-            "set names 'LATIN1'",
-            set("client_encoding", Some("LATIN1"), false),
-        ),
+        ("set names 'LATIN1'", set("client_encoding", Some("LATIN1"), false)),
         ("set role bob", set("role", Some("bob"), false)),
         ("set role none", set("role", Some("none"), false)),
         ("set my.var = '1'", set("my.var", Some("1"), false)),
@@ -224,17 +144,7 @@ fn names_that_are_judged_by_the_catalog() {
 #[test]
 fn what_is_not_understood_is_opaque() {
     let deep = format!("select {}", vec!["1"; 200].join(" + "));
-    for sql in [
-        "select from where",
-        "selec 1",
-        "select 'a",
-        "select $1abc",
-        "",
-        " ; ",
-    ]
-    .into_iter()
-    .chain([deep.as_str()])
-    {
+    for sql in ["select from where", "selec 1", "select 'a", "select $1abc", "", " ; "].into_iter().chain([deep.as_str()]) {
         let s = classify(sql);
         match sql.trim() {
             "" | ";" => assert_eq!((s.kind, s.count, s.may_write), (Kind::Empty, 0, false)),
@@ -256,28 +166,15 @@ fn one_answer_per_shape_and_none_across() {
     let classifier = Classifier::default();
     let get = |sql: &str| classifier.classify(sql.as_bytes(), true);
     let first = get("select a from t where b = 1");
-    for same in [
-        "select a from t where b = 2",
-        "select  a from t /* x */ where b = 3",
-    ] {
+    for same in ["select a from t where b = 2", "select  a from t /* x */ where b = 3"] {
         assert!(std::sync::Arc::ptr_eq(&first, &get(same)), "{same}");
     }
-    for other in [
-        "select a from t where b = 'x'",
-        "select a from t where c = 1",
-    ] {
+    for other in ["select a from t where b = 'x'", "select a from t where c = 1"] {
         assert!(!std::sync::Arc::ptr_eq(&first, &get(other)), "{other}");
     }
-    assert!(
-        !get("select 'x'::date").time_words
-            && get("select 'today'::date").time_words
-            && !get("select 'y'::date").time_words
-    );
+    assert!(!get("select 'x'::date").time_words && get("select 'today'::date").time_words && !get("select 'y'::date").time_words);
     assert_ne!(get("set x.y = '1'").setting, get("set x.y = '2'").setting);
-    assert_ne!(
-        get("prepare transaction 'a'").transaction,
-        get("prepare transaction 'b'").transaction
-    );
+    assert_ne!(get("prepare transaction 'a'").transaction, get("prepare transaction 'b'").transaction);
     // A text that fails for its literal alone does not spoil its shape, nor the other way round.
     assert!(get("select e'\\xzz\\u12'").is_opaque());
     assert!(!get("select e'\\n'").is_opaque());
@@ -309,11 +206,7 @@ fn deep_nesting_on_a_small_stack() {
             vec!["select 1"; n].join(" union "),
             format!("select {}1{}", "(select ".repeat(n), ")".repeat(n)),
             format!("select {} true", "not ".repeat(n)),
-            format!(
-                "select {}1{}",
-                "case when true then ".repeat(n),
-                " end".repeat(n)
-            ),
+            format!("select {}1{}", "case when true then ".repeat(n), " end".repeat(n)),
             format!("select {}1{}", "f(".repeat(n), ")".repeat(n)),
             format!("select {}1{}", "(".repeat(n), ")".repeat(n)),
             format!("select 1{}", "::int".repeat(n)),
@@ -324,10 +217,5 @@ fn deep_nesting_on_a_small_stack() {
         ]
     };
     let run = move || deep().iter().for_each(|sql| drop(classify(sql)));
-    std::thread::Builder::new()
-        .stack_size(2 << 20)
-        .spawn(run)
-        .unwrap()
-        .join()
-        .unwrap();
+    std::thread::Builder::new().stack_size(2 << 20).spawn(run).unwrap().join().unwrap();
 }

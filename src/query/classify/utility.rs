@@ -2,8 +2,8 @@
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    CopyStmt, DeclareCursorStmt, DiscardMode, DiscardStmt, ExplainStmt, Node, RangeVar, SelectStmt,
-    TransactionStmt, TransactionStmtKind, TruncateStmt,
+    CopyStmt, DeclareCursorStmt, DiscardMode, DiscardStmt, ExplainStmt, Node, RangeVar, SelectStmt, TransactionStmt,
+    TransactionStmtKind, TruncateStmt,
 };
 use serde_json::Value;
 
@@ -13,17 +13,12 @@ use super::{setting, walk};
 const CURSOR_OPT_HOLD: i32 = 0x0020;
 
 /// What one statement may do. `None`: its tree could not be read.
-#[allow(
-    clippy::wildcard_enum_match_arm,
-    reason = "what is not named here changes the catalog, as far as we know"
-)]
+#[allow(clippy::wildcard_enum_match_arm, reason = "what is not named here changes the catalog, as far as we know")]
 pub(super) fn describe(node: &NodeEnum) -> Option<Statement> {
     let mut found = Statement::empty(Kind::Ddl);
     walk::walk(&serde_json::to_value(node).ok()?, &mut found);
     match node {
-        NodeEnum::SelectStmt(_) | NodeEnum::InsertStmt(_) | NodeEnum::UpdateStmt(_) => {
-            data(node, &mut found)
-        }
+        NodeEnum::SelectStmt(_) | NodeEnum::InsertStmt(_) | NodeEnum::UpdateStmt(_) => data(node, &mut found),
         NodeEnum::DeleteStmt(_) | NodeEnum::MergeStmt(_) => data(node, &mut found),
         NodeEnum::TruncateStmt(truncate) => truncated(truncate, &mut found),
         NodeEnum::CopyStmt(copy) => copied(copy, &mut found),
@@ -47,19 +42,11 @@ pub(super) fn describe(node: &NodeEnum) -> Option<Statement> {
         NodeEnum::DeallocateStmt(_) => session(&mut found, Kind::Deallocate, Effects::DEALLOCATE),
         NodeEnum::PrepareStmt(_) => session(&mut found, Kind::Prepare, Effects::PREPARE),
         // What it runs is in another text.
-        NodeEnum::ExecuteStmt(_) => unknown(
-            &mut found,
-            Kind::Execute,
-            Effects::PREPARE | Effects::OPAQUE,
-            false,
-        ),
+        NodeEnum::ExecuteStmt(_) => unknown(&mut found, Kind::Execute, Effects::PREPARE | Effects::OPAQUE, false),
         NodeEnum::LoadStmt(_) => unknown(&mut found, Kind::Load, Effects::LOAD, false),
         NodeEnum::DoStmt(_) => unknown(&mut found, Kind::Do, Effects::OPAQUE, true),
         NodeEnum::CallStmt(_) => unknown(&mut found, Kind::Call, Effects::OPAQUE, true),
-        NodeEnum::VacuumStmt(_)
-        | NodeEnum::ClusterStmt(_)
-        | NodeEnum::ReindexStmt(_)
-        | NodeEnum::CheckPointStmt(_) => {
+        NodeEnum::VacuumStmt(_) | NodeEnum::ClusterStmt(_) | NodeEnum::ReindexStmt(_) | NodeEnum::CheckPointStmt(_) => {
             unknown(&mut found, Kind::Vacuum, Effects::NONE, true);
         }
         _ => changed_catalog(node, &mut found),
@@ -122,12 +109,7 @@ fn truncated(truncate: &TruncateStmt, found: &mut Statement) {
     found.kind = Kind::Truncate;
     found.may_write = true;
     found.reads.clear();
-    found.writes = truncate
-        .relations
-        .iter()
-        .filter_map(|node| node.node.as_ref())
-        .filter_map(range_var)
-        .collect();
+    found.writes = truncate.relations.iter().filter_map(|node| node.node.as_ref()).filter_map(range_var).collect();
     if truncate.restart_seqs {
         found.effects.insert(Effects::SEQUENCE);
     }
@@ -137,10 +119,7 @@ fn truncated(truncate: &TruncateStmt, found: &mut Statement) {
     }
 }
 
-#[allow(
-    clippy::wildcard_enum_match_arm,
-    reason = "only relations are looked for"
-)]
+#[allow(clippy::wildcard_enum_match_arm, reason = "only relations are looked for")]
 fn range_var(node: &NodeEnum) -> Option<RelationName> {
     match node {
         NodeEnum::RangeVar(relation) => Some(name(relation)),
@@ -154,13 +133,11 @@ fn name(relation: &RangeVar) -> RelationName {
 
 fn copied(copy: &CopyStmt, found: &mut Statement) {
     found.kind = Kind::Copy;
-    found.copy = Some(
-        match (copy.filename.is_empty() && !copy.is_program, copy.is_from) {
-            (false, _) => CopyKind::Server,
-            (true, true) => CopyKind::FromStdin,
-            (true, false) => CopyKind::ToStdout,
-        },
-    );
+    found.copy = Some(match (copy.filename.is_empty() && !copy.is_program, copy.is_from) {
+        (false, _) => CopyKind::Server,
+        (true, true) => CopyKind::FromStdin,
+        (true, false) => CopyKind::ToStdout,
+    });
     if let Some(query) = inner(copy.query.as_deref()) {
         data(query, found);
         found.kind = Kind::Copy;
@@ -185,33 +162,17 @@ fn controlled(transaction: &TransactionStmt, found: &mut Statement) {
     let savepoint = || transaction.savepoint_name.as_str().into();
     let chain = transaction.chain;
     let (kind, verb) = match transaction.kind() {
-        TransactionStmtKind::TransStmtBegin | TransactionStmtKind::TransStmtStart => (
-            Kind::Begin,
-            TransactionVerb::Begin(setting::options(&transaction.options)),
-        ),
+        TransactionStmtKind::TransStmtBegin | TransactionStmtKind::TransStmtStart => {
+            (Kind::Begin, TransactionVerb::Begin(setting::options(&transaction.options)))
+        }
         TransactionStmtKind::TransStmtCommit => (Kind::Commit, TransactionVerb::Commit { chain }),
-        TransactionStmtKind::TransStmtRollback => {
-            (Kind::Rollback, TransactionVerb::Rollback { chain })
-        }
-        TransactionStmtKind::TransStmtSavepoint => {
-            (Kind::Savepoint, TransactionVerb::Savepoint(savepoint()))
-        }
-        TransactionStmtKind::TransStmtRelease => {
-            (Kind::Release, TransactionVerb::Release(savepoint()))
-        }
-        TransactionStmtKind::TransStmtRollbackTo => {
-            (Kind::RollbackTo, TransactionVerb::RollbackTo(savepoint()))
-        }
-        TransactionStmtKind::TransStmtPrepare => {
-            (Kind::PrepareTransaction, TransactionVerb::Prepare(gid()))
-        }
-        TransactionStmtKind::TransStmtCommitPrepared => {
-            (Kind::CommitPrepared, TransactionVerb::CommitPrepared(gid()))
-        }
-        TransactionStmtKind::TransStmtRollbackPrepared => (
-            Kind::RollbackPrepared,
-            TransactionVerb::RollbackPrepared(gid()),
-        ),
+        TransactionStmtKind::TransStmtRollback => (Kind::Rollback, TransactionVerb::Rollback { chain }),
+        TransactionStmtKind::TransStmtSavepoint => (Kind::Savepoint, TransactionVerb::Savepoint(savepoint())),
+        TransactionStmtKind::TransStmtRelease => (Kind::Release, TransactionVerb::Release(savepoint())),
+        TransactionStmtKind::TransStmtRollbackTo => (Kind::RollbackTo, TransactionVerb::RollbackTo(savepoint())),
+        TransactionStmtKind::TransStmtPrepare => (Kind::PrepareTransaction, TransactionVerb::Prepare(gid())),
+        TransactionStmtKind::TransStmtCommitPrepared => (Kind::CommitPrepared, TransactionVerb::CommitPrepared(gid())),
+        TransactionStmtKind::TransStmtRollbackPrepared => (Kind::RollbackPrepared, TransactionVerb::RollbackPrepared(gid())),
         TransactionStmtKind::Undefined => {
             return unknown(found, Kind::Other, Effects::OPAQUE, true);
         }
@@ -262,18 +223,12 @@ fn explained(explain: &ExplainStmt, found: &mut Statement) {
 }
 
 /// `EXPLAIN (ANALYZE false)` counts as ANALYZE: only the harm of a false "no" matters.
-#[allow(
-    clippy::wildcard_enum_match_arm,
-    reason = "only options are looked for"
-)]
+#[allow(clippy::wildcard_enum_match_arm, reason = "only options are looked for")]
 fn analyzes(options: &[Node]) -> bool {
-    options
-        .iter()
-        .filter_map(|node| node.node.as_ref())
-        .any(|node| match node {
-            NodeEnum::DefElem(option) => option.defname == "analyze",
-            _ => true,
-        })
+    options.iter().filter_map(|node| node.node.as_ref()).any(|node| match node {
+        NodeEnum::DefElem(option) => option.defname == "analyze",
+        _ => true,
+    })
 }
 
 fn harmless(found: &mut Statement, kind: Kind) {
@@ -295,29 +250,18 @@ fn unknown(found: &mut Statement, kind: Kind, effects: Effects, self_committing:
     found.writes.clear();
 }
 
-#[allow(
-    clippy::wildcard_enum_match_arm,
-    reason = "all others are transactional and leave the session alone"
-)]
+#[allow(clippy::wildcard_enum_match_arm, reason = "all others are transactional and leave the session alone")]
 fn changed_catalog(node: &NodeEnum, found: &mut Statement) {
     let (effects, self_committing) = match node {
         // Its script may do anything, and may load a library.
-        NodeEnum::CreateExtensionStmt(_) | NodeEnum::AlterExtensionStmt(_) => {
-            (Effects::OPAQUE, false)
-        }
+        NodeEnum::CreateExtensionStmt(_) | NodeEnum::AlterExtensionStmt(_) => (Effects::OPAQUE, false),
         NodeEnum::IndexStmt(index) => (Effects::NONE, index.concurrent),
         NodeEnum::DropStmt(drop) => (Effects::NONE, drop.concurrent),
         NodeEnum::AlterTableStmt(_) => (Effects::NONE, has_true_concurrent(node)),
-        NodeEnum::CreatedbStmt(_) | NodeEnum::DropdbStmt(_) | NodeEnum::AlterDatabaseStmt(_) => {
-            (Effects::NONE, true)
-        }
-        NodeEnum::CreateTableSpaceStmt(_) | NodeEnum::DropTableSpaceStmt(_) => {
-            (Effects::NONE, true)
-        }
+        NodeEnum::CreatedbStmt(_) | NodeEnum::DropdbStmt(_) | NodeEnum::AlterDatabaseStmt(_) => (Effects::NONE, true),
+        NodeEnum::CreateTableSpaceStmt(_) | NodeEnum::DropTableSpaceStmt(_) => (Effects::NONE, true),
         NodeEnum::AlterTableMoveAllStmt(_) | NodeEnum::AlterSystemStmt(_) => (Effects::NONE, true),
-        NodeEnum::CreateSubscriptionStmt(_) | NodeEnum::AlterSubscriptionStmt(_) => {
-            (Effects::NONE, true)
-        }
+        NodeEnum::CreateSubscriptionStmt(_) | NodeEnum::AlterSubscriptionStmt(_) => (Effects::NONE, true),
         NodeEnum::DropSubscriptionStmt(_) | NodeEnum::AlterEnumStmt(_) => (Effects::NONE, true),
         _ => (Effects::NONE, false),
     };
@@ -328,9 +272,7 @@ fn changed_catalog(node: &NodeEnum, found: &mut Statement) {
 fn has_true_concurrent(node: &NodeEnum) -> bool {
     fn holds(value: &Value) -> bool {
         match value {
-            Value::Object(object) => object
-                .iter()
-                .any(|(key, v)| (key == "concurrent" && v == &Value::Bool(true)) || holds(v)),
+            Value::Object(object) => object.iter().any(|(key, v)| (key == "concurrent" && v == &Value::Bool(true)) || holds(v)),
             Value::Array(items) => items.iter().any(holds),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
         }
@@ -340,13 +282,7 @@ fn has_true_concurrent(node: &NodeEnum) -> bool {
 
 /// Each name once.
 fn settle(found: &mut Statement) {
-    for list in [
-        &mut found.reads,
-        &mut found.writes,
-        &mut found.functions,
-        &mut found.types,
-        &mut found.operators,
-    ] {
+    for list in [&mut found.reads, &mut found.writes, &mut found.functions, &mut found.types, &mut found.operators] {
         list.sort_unstable();
         list.dedup();
     }

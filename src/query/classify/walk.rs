@@ -60,9 +60,7 @@ fn node(object: &Object, found: &mut Statement) {
 fn named(name: &str, fields: &Object, found: &mut Statement) {
     match name {
         "ColumnRef" => column(fields, found),
-        "AIndirection" => found
-            .fields
-            .extend(strings(fields.get("indirection")).map(Into::into)),
+        "AIndirection" => found.fields.extend(strings(fields.get("indirection")).map(Into::into)),
         "AExpr" => operator(fields, found),
         "SubLink" | "CaseExpr" | "JoinExpr" => {
             // IN, CASE x WHEN and USING compare with `=` without saying so.
@@ -76,13 +74,9 @@ fn named(name: &str, fields: &Object, found: &mut Statement) {
         "CommonTableExpr" => cte(fields, found),
         "CallContext" | "MergeSupportFunc" => {}
         // SQL/JSON and XML have a syntax of their own for what are stable functions underneath.
-        name if name.starts_with("Json") => found
-            .functions
-            .push(FunctionName::new(Some("pg_catalog"), "to_json")),
+        name if name.starts_with("Json") => found.functions.push(FunctionName::new(Some("pg_catalog"), "to_json")),
         name if name.starts_with("Xml") || name == "RangeTableFunc" => {
-            found
-                .functions
-                .push(FunctionName::new(Some("pg_catalog"), "query_to_xml"));
+            found.functions.push(FunctionName::new(Some("pg_catalog"), "query_to_xml"));
         }
         _ => {}
     }
@@ -108,10 +102,7 @@ fn column(fields: &Object, found: &mut Statement) {
     let names: Vec<&str> = strings(fields.get("fields")).collect();
     let Some(last) = names.last() else { return };
     found.system_columns |= SYSTEM_COLUMNS.contains(last);
-    let parts = fields
-        .get("fields")
-        .and_then(Value::as_array)
-        .map_or(0, Vec::len);
+    let parts = fields.get("fields").and_then(Value::as_array).map_or(0, Vec::len);
     if parts > 1 && names.len() == parts {
         found.fields.push((*last).into());
     }
@@ -130,10 +121,7 @@ fn operator(fields: &Object, found: &mut Statement) {
 
 fn cte(fields: &Object, found: &mut Statement) {
     found.cte_names.push(text(fields, "ctename").into());
-    let query = fields
-        .get("ctequery")
-        .and_then(|q| q.get("node"))
-        .and_then(Value::as_object);
+    let query = fields.get("ctequery").and_then(|q| q.get("node")).and_then(Value::as_object);
     found.writes_in_cte |= query.is_some_and(|q| q.keys().any(|key| key != "SelectStmt"));
 }
 
@@ -141,14 +129,8 @@ fn call(fields: &Object, found: &mut Statement) {
     let Some(function) = qualified(fields.get("funcname")) else {
         return;
     };
-    if function
-        .schema
-        .as_deref()
-        .is_none_or(|schema| schema == "pg_catalog")
-    {
-        found
-            .effects
-            .insert(call_effects(&function.name, fields.get("args")));
+    if function.schema.as_deref().is_none_or(|schema| schema == "pg_catalog") {
+        found.effects.insert(call_effects(&function.name, fields.get("args")));
         found.sees_session |= SESSION_FUNCTIONS.contains(&&*function.name);
         found.sets_local |= &*function.name == "set_config";
     }
@@ -162,26 +144,15 @@ fn call_effects(name: &str, args: Option<&Value>) -> Effects {
         "set_config" => Effects::SETTING | Effects::ROLE,
         "nextval" | "setval" | "currval" | "lastval" => Effects::SEQUENCE,
         "setseed" => Effects::SETSEED,
-        "pg_advisory_lock"
-        | "pg_advisory_lock_shared"
-        | "pg_try_advisory_lock"
-        | "pg_try_advisory_lock_shared" => Effects::ADVISORY_LOCK,
-        "pg_advisory_unlock" | "pg_advisory_unlock_shared" | "pg_advisory_unlock_all" => {
-            Effects::RESTORE
+        "pg_advisory_lock" | "pg_advisory_lock_shared" | "pg_try_advisory_lock" | "pg_try_advisory_lock_shared" => {
+            Effects::ADVISORY_LOCK
         }
+        "pg_advisory_unlock" | "pg_advisory_unlock_shared" | "pg_advisory_unlock_all" => Effects::RESTORE,
         // They run SQL that stands in a string, or attach something to the session.
-        "query_to_xml"
-        | "query_to_xmlschema"
-        | "query_to_xml_and_xmlschema"
-        | "ts_stat"
-        | "ts_rewrite" => Effects::OPAQUE,
+        "query_to_xml" | "query_to_xmlschema" | "query_to_xml_and_xmlschema" | "ts_stat" | "ts_rewrite" => Effects::OPAQUE,
         "cursor_to_xml" | "cursor_to_xmlschema" => Effects::OPAQUE,
-        "pg_create_logical_replication_slot" | "pg_create_physical_replication_slot" => {
-            Effects::OPAQUE
-        }
-        name if name.starts_with("pg_copy_") && name.ends_with("_replication_slot") => {
-            Effects::OPAQUE
-        }
+        "pg_create_logical_replication_slot" | "pg_create_physical_replication_slot" => Effects::OPAQUE,
+        name if name.starts_with("pg_copy_") && name.ends_with("_replication_slot") => Effects::OPAQUE,
         name if name.starts_with("pg_replication_origin_session") => Effects::OPAQUE,
         name if name.starts_with("binary_upgrade_") => Effects::OPAQUE,
         _ => Effects::NONE,
@@ -216,12 +187,8 @@ fn qualified(list: Option<&Value>) -> Option<RelationName> {
 
 /// The String nodes of a list.
 fn strings(list: Option<&Value>) -> impl Iterator<Item = &str> {
-    let items = list
-        .and_then(Value::as_array)
-        .map_or(&[][..], Vec::as_slice);
-    items
-        .iter()
-        .filter_map(|item| item.pointer("/node/String/sval")?.as_str())
+    let items = list.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    items.iter().filter_map(|item| item.pointer("/node/String/sval")?.as_str())
 }
 
 /// Adds the targets of every INSERT, UPDATE, DELETE and MERGE in `tree` to `writes`.
@@ -230,16 +197,8 @@ pub(super) fn targets(tree: &Value, writes: &mut Vec<RelationName>) {
         Value::Array(items) => items.iter().for_each(|item| targets(item, writes)),
         Value::Object(object) => {
             for (key, value) in object {
-                if matches!(
-                    key.as_str(),
-                    "InsertStmt" | "UpdateStmt" | "DeleteStmt" | "MergeStmt"
-                ) {
-                    writes.extend(
-                        value
-                            .get("relation")
-                            .and_then(Value::as_object)
-                            .map(range_var),
-                    );
+                if matches!(key.as_str(), "InsertStmt" | "UpdateStmt" | "DeleteStmt" | "MergeStmt") {
+                    writes.extend(value.get("relation").and_then(Value::as_object).map(range_var));
                 }
                 targets(value, writes);
             }

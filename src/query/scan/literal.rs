@@ -44,10 +44,7 @@ impl<'a> Cursor<'a> {
 
     fn skip_while(&mut self, matches: impl Fn(u8) -> bool) {
         let rest = self.rest();
-        self.pos += rest
-            .iter()
-            .position(|&byte| !matches(byte))
-            .unwrap_or(rest.len());
+        self.pos += rest.iter().position(|&byte| !matches(byte)).unwrap_or(rest.len());
     }
 
     /// From `--` to the line's end.
@@ -210,11 +207,7 @@ impl<'a> Cursor<'a> {
             self.exponent()?;
         }
         self.refuse_junk()?;
-        Ok(if integer {
-            integer_class(self.slice(start, self.pos), 10)
-        } else {
-            LiteralClass::Numeric
-        })
+        Ok(if integer { integer_class(self.slice(start, self.pos), 10) } else { LiteralClass::Numeric })
     }
 
     fn exponent(&mut self) -> Result<(), Refused> {
@@ -224,11 +217,7 @@ impl<'a> Cursor<'a> {
         }
         let start = self.pos;
         self.digits();
-        if self.pos == start {
-            Err(Refused::Junk)
-        } else {
-            Ok(())
-        }
+        if self.pos == start { Err(Refused::Junk) } else { Ok(()) }
     }
 
     /// Digits, each perhaps with one underscore before it, the first without.
@@ -274,15 +263,10 @@ impl<'a> Cursor<'a> {
 
 /// How Postgres types an integer literal: by its value.
 fn integer_class(digits: &[u8], radix: u32) -> LiteralClass {
-    let value = digits
-        .iter()
-        .filter(|&&b| b != b'_')
-        .try_fold(0_u64, |value, &byte| {
-            let digit = char::from(byte).to_digit(radix)?;
-            value
-                .checked_mul(u64::from(radix))?
-                .checked_add(u64::from(digit))
-        });
+    let value = digits.iter().filter(|&&b| b != b'_').try_fold(0_u64, |value, &byte| {
+        let digit = char::from(byte).to_digit(radix)?;
+        value.checked_mul(u64::from(radix))?.checked_add(u64::from(digit))
+    });
     match value {
         Some(value) if i32::try_from(value).is_ok() => LiteralClass::Int4,
         Some(value) if i64::try_from(value).is_ok() => LiteralClass::Int8,

@@ -118,13 +118,7 @@ pub fn scan(sql: &[u8], standard_conforming_strings: bool, out: &mut Shape) -> R
     if !standard_conforming_strings {
         return Err(Refused::NonconformingStrings);
     }
-    Scanner {
-        cursor: Cursor::new(sql),
-        copied: 0,
-        gap: false,
-        shape: out,
-    }
-    .run()
+    Scanner { cursor: Cursor::new(sql), copied: 0, gap: false, shape: out }.run()
 }
 
 /// What a byte may begin outside quotes.
@@ -150,11 +144,7 @@ const fn classes() -> [Class; 256] {
     let mut table = [Class::Other; 256];
     let mut i = 0;
     while i < 256 {
-        #[allow(
-            clippy::indexing_slicing,
-            clippy::cast_possible_truncation,
-            reason = "i < 256, at compile time"
-        )]
+        #[allow(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "i < 256, at compile time")]
         {
             table[i] = class_of(i as u8);
         }
@@ -181,10 +171,7 @@ const fn class_of(byte: u8) -> Class {
 }
 
 pub(super) fn class(byte: u8) -> Class {
-    CLASSES
-        .get(usize::from(byte))
-        .copied()
-        .unwrap_or(Class::Control)
+    CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Control)
 }
 
 struct Scanner<'a, 's> {
@@ -244,8 +231,7 @@ impl Scanner<'_, '_> {
 
     fn space(&mut self) -> Result<(), Refused> {
         // One space between two tokens is the common case, and stays where it is.
-        let after_token =
-            self.cursor.pos > self.copied || (!self.gap && !self.shape.text.is_empty());
+        let after_token = self.cursor.pos > self.copied || (!self.gap && !self.shape.text.is_empty());
         if after_token && self.cursor.peek() == Some(b' ') {
             match self.cursor.peek_at(1).map(class) {
                 None | Some(Class::Space | Class::Minus | Class::Slash) => {}
@@ -370,14 +356,7 @@ impl Scanner<'_, '_> {
     /// `hidden`: the value is not what the source shows, so that it may hold any word.
     fn text_literal(&mut self, start: usize, hidden: bool) {
         let is_time = hidden || has_time_word(self.cursor.slice(start, self.cursor.pos));
-        self.literal(
-            start,
-            if is_time {
-                LiteralClass::TimeWord
-            } else {
-                LiteralClass::String
-            },
-        );
+        self.literal(start, if is_time { LiteralClass::TimeWord } else { LiteralClass::String });
     }
 
     fn literal(&mut self, start: usize, class: LiteralClass) {
@@ -385,10 +364,7 @@ impl Scanner<'_, '_> {
         self.close_gap();
         let end = self.cursor.pos;
         self.shape.text.push(class.marker());
-        self.shape.literals.push(Literal {
-            span: start..end,
-            class,
-        });
+        self.shape.literals.push(Literal { span: start..end, class });
         self.copied = end;
     }
 
@@ -396,9 +372,7 @@ impl Scanner<'_, '_> {
     fn flush(&mut self, end: usize) {
         if end > self.copied {
             self.close_gap();
-            self.shape
-                .text
-                .extend_from_slice(self.cursor.slice(self.copied, end));
+            self.shape.text.extend_from_slice(self.cursor.slice(self.copied, end));
             self.copied = end;
         }
     }

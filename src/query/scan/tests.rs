@@ -54,15 +54,7 @@ fn shape_of(sql: &str) -> Result<Shape, Refused> {
 }
 
 fn is_literal(token: Token) -> bool {
-    matches!(
-        token,
-        Token::Sconst
-            | Token::Usconst
-            | Token::Iconst
-            | Token::Fconst
-            | Token::Bconst
-            | Token::Xconst
-    )
+    matches!(token, Token::Sconst | Token::Usconst | Token::Iconst | Token::Fconst | Token::Bconst | Token::Xconst)
 }
 
 type Lexed = (Token, KeywordKind, String, std::ops::Range<usize>);
@@ -77,11 +69,7 @@ fn tokens(sql: &str) -> Option<Vec<Lexed>> {
             .filter(|t| !matches!(t.token(), Token::SqlComment | Token::CComment))
             .map(|t| {
                 let span = usize::try_from(t.start).unwrap()..usize::try_from(t.end).unwrap();
-                let text = if is_literal(t.token()) {
-                    String::new()
-                } else {
-                    sql.get(span.clone()).unwrap().to_owned()
-                };
+                let text = if is_literal(t.token()) { String::new() } else { sql.get(span.clone()).unwrap().to_owned() };
                 (t.token(), t.keyword_kind(), text, span)
             })
             .collect(),
@@ -124,43 +112,18 @@ fn check(sql: &str) -> Result<(), TestCaseError> {
     let (Some(expected), Ok(shape)) = (tokens(sql), shape_of(sql)) else {
         return Ok(());
     };
-    let spans: Vec<_> = expected
-        .iter()
-        .filter(|t| is_literal(t.0))
-        .map(|t| t.3.clone())
-        .collect();
+    let spans: Vec<_> = expected.iter().filter(|t| is_literal(t.0)).map(|t| t.3.clone()).collect();
     // libpg_query begins a prefixed literal at its quote's prefix as we do, but ends one early at times: compare what it means.
-    let ours: Vec<_> = shape
-        .literals
-        .iter()
-        .map(|literal| literal.span.clone())
-        .collect();
+    let ours: Vec<_> = shape.literals.iter().map(|literal| literal.span.clone()).collect();
     prop_assert_eq!(&ours, &spans, "literals of {:?}", sql);
     let again = expand(&shape);
     let Some(found) = tokens(&again) else {
         return Err(TestCaseError::fail(format!("{sql:?} became {again:?}")));
     };
     let plain = |list: Vec<Lexed>| -> Vec<(Token, String)> {
-        list.into_iter()
-            .map(|(token, _, text, _)| {
-                (
-                    if token == Token::Usconst {
-                        Token::Sconst
-                    } else {
-                        token
-                    },
-                    text,
-                )
-            })
-            .collect()
+        list.into_iter().map(|(token, _, text, _)| (if token == Token::Usconst { Token::Sconst } else { token }, text)).collect()
     };
-    prop_assert_eq!(
-        plain(found),
-        plain(expected),
-        "{:?} became {:?}",
-        sql,
-        again
-    );
+    prop_assert_eq!(plain(found), plain(expected), "{:?} became {:?}", sql, again);
     Ok(())
 }
 
@@ -178,27 +141,17 @@ fn refuses_what_it_does_not_understand() {
     for (sql, reason) in REFUSED {
         assert_eq!(shape_of(sql), Err(*reason), "{sql:?}");
     }
-    assert_eq!(
-        scan(b"select 'a'", false, &mut Shape::default()),
-        Err(Refused::NonconformingStrings)
-    );
+    assert_eq!(scan(b"select 'a'", false, &mut Shape::default()), Err(Refused::NonconformingStrings));
 }
 
 #[test]
 fn comments_and_spaces_do_not_make_a_shape() {
     let text = |sql: &str| String::from_utf8(shape_of(sql).unwrap().text).unwrap();
     let plain = text("select a from t where b = 1");
-    for same in [
-        "  select\n a /* x */ from t -- y\n where b = 2",
-        "select a from t where b = 77 /*traceparent='00-1'*/ ",
-    ] {
+    for same in ["  select\n a /* x */ from t -- y\n where b = 2", "select a from t where b = 77 /*traceparent='00-1'*/ "] {
         assert_eq!(text(same), plain);
     }
-    for other in [
-        "select a from t where b = '1'",
-        "select a from t where b = -1",
-        "select a from t where b = 3000000000",
-    ] {
+    for other in ["select a from t where b = '1'", "select a from t where b = -1", "select a from t where b = 3000000000"] {
         assert_ne!(text(other), plain);
     }
 }
@@ -206,49 +159,21 @@ fn comments_and_spaces_do_not_make_a_shape() {
 #[test]
 fn notices_hints_directives_and_several_statements() {
     let shape = shape_of("/* pgdial: ttl=5s */ select /*+ x */ 1; ").unwrap();
-    assert_eq!(
-        (shape.directive, shape.hint, shape.several),
-        (Some(0..20), true, false)
-    );
+    assert_eq!((shape.directive, shape.hint, shape.several), (Some(0..20), true, false));
     let shape = shape_of("select ';'; select 2").unwrap();
-    assert_eq!(
-        (shape.directive, shape.hint, shape.several, shape.comments),
-        (None, false, true, false)
-    );
+    assert_eq!((shape.directive, shape.hint, shape.several, shape.comments), (None, false, true, false));
 }
 
 #[test]
 fn words_for_the_present() {
-    for yes in [
-        "now",
-        "NOW",
-        " today ",
-        "tomorrow 10:00",
-        "x yesterday",
-        "1now",
-        "allballs",
-        "n now",
-        "2020 now()",
-    ] {
+    for yes in ["now", "NOW", " today ", "tomorrow 10:00", "x yesterday", "1now", "allballs", "n now", "2020 now()"] {
         assert!(has_time_word(yes.as_bytes()), "{yes}");
     }
-    for no in [
-        "", "know", "snow", "nowhere", "todays", "n ow", "epoch", "anow", "é",
-    ] {
+    for no in ["", "know", "snow", "nowhere", "todays", "n ow", "epoch", "anow", "é"] {
         assert!(!has_time_word(no.as_bytes()), "{no}");
     }
-    for hidden in [
-        "select e'\\156ow'",
-        "select 'n'\n'ow'",
-        "select u&'\\006eow'",
-        "select 'Now'",
-        "select $$now$$",
-    ] {
-        assert_eq!(
-            shape_of(hidden).unwrap().literals[0].class,
-            LiteralClass::TimeWord,
-            "{hidden}"
-        );
+    for hidden in ["select e'\\156ow'", "select 'n'\n'ow'", "select u&'\\006eow'", "select 'Now'", "select $$now$$"] {
+        assert_eq!(shape_of(hidden).unwrap().literals[0].class, LiteralClass::TimeWord, "{hidden}");
     }
 }
 
@@ -343,8 +268,5 @@ fn scanning_again_allocates_nothing() {
     }
     let nanos = begin.elapsed().as_nanos() / u128::from(rounds);
     println!("{} bytes in {nanos} ns", sql.len());
-    assert_eq!(
-        (text, literals),
-        (shape.text.as_ptr(), shape.literals.as_ptr())
-    );
+    assert_eq!((text, literals), (shape.text.as_ptr(), shape.literals.as_ptr()));
 }

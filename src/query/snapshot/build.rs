@@ -10,49 +10,27 @@ const TEXT: Oid = Oid(25);
 /// Implicit members: `pg_database_owner`, of the database's owner.
 const DATABASE_OWNER: Oid = Oid(6171);
 /// record, any, anyelement, anynonarray, anycompatible, anycompatiblenonarray: what accepts a whole row.
-const ROW_TAKERS: [Oid; 6] = [
-    Oid(2249),
-    Oid(2276),
-    Oid(2283),
-    Oid(2776),
-    Oid(5077),
-    Oid(5079),
-];
+const ROW_TAKERS: [Oid; 6] = [Oid(2249), Oid(2276), Oid(2283), Oid(2776), Oid(5077), Oid(5079)];
 
 impl Snapshot {
     /// The answers that follow from `rows`.
     pub fn build(version: u64, fingerprint: &str, rows: &Rows) -> Self {
         let types = Types::new(rows);
-        let mut snapshot = Self {
-            version,
-            fingerprint: fingerprint.into(),
-            ..Self::default()
-        };
+        let mut snapshot = Self { version, fingerprint: fingerprint.into(), ..Self::default() };
         snapshot.functions = functions(&rows.functions, &types);
         snapshot.row_functions = row_functions(&rows.functions, &types);
         snapshot.operators = operators(&rows.operators, &types);
         snapshot.types = type_names(rows, &types);
-        snapshot.user_casts = rows
-            .casts
-            .iter()
-            .any(|cast| types.is_reachable(cast.source) && types.is_builtin(cast.target));
+        snapshot.user_casts = rows.casts.iter().any(|cast| types.is_reachable(cast.source) && types.is_builtin(cast.target));
         snapshot.schemas = schemas(rows);
         snapshot.roles = roles(rows);
-        let names: HashMap<Oid, &str> = rows
-            .schemas
-            .iter()
-            .map(|schema| (schema.oid, schema.name.as_str()))
-            .collect();
+        let names: HashMap<Oid, &str> = rows.schemas.iter().map(|schema| (schema.oid, schema.name.as_str())).collect();
         for row in &rows.relations {
             let Some(schema) = names.get(&row.schema) else {
                 continue;
             };
             let relation = relation(row, schema, &types);
-            snapshot
-                .relations
-                .entry((*schema).into())
-                .or_default()
-                .insert(row.name.as_str().into(), relation);
+            snapshot.relations.entry((*schema).into()).or_default().insert(row.name.as_str().into(), relation);
         }
         snapshot
     }
@@ -67,18 +45,10 @@ struct Types<'a> {
 impl<'a> Types<'a> {
     fn new(rows: &'a Rows) -> Self {
         let by_oid = rows.types.iter().map(|row| (row.oid, row)).collect();
-        let mut types = Self {
-            by_oid,
-            implicit: HashSet::new(),
-        };
+        let mut types = Self { by_oid, implicit: HashSet::new() };
         // Implicit casts do not chain: what a user's own type turns into needs that type first.
         let unasked = |cast: &&CastRow| cast.context == 'i' && types.is_reachable(cast.source);
-        let implicit = rows
-            .casts
-            .iter()
-            .filter(unasked)
-            .map(|cast| cast.target)
-            .collect();
+        let implicit = rows.casts.iter().filter(unasked).map(|cast| cast.target).collect();
         types.implicit = implicit;
         types
     }
@@ -92,15 +62,10 @@ impl<'a> Types<'a> {
     fn is_reachable(&self, oid: Oid) -> bool {
         let known = |oid: Oid| {
             let row = self.by_oid.get(&oid);
-            row.is_none_or(|row| {
-                row.builtin || matches!(row.kind, 'd' | 'e' | 'c') || self.implicit.contains(&oid)
-            })
+            row.is_none_or(|row| row.builtin || matches!(row.kind, 'd' | 'e' | 'c') || self.implicit.contains(&oid))
         };
         let is_array_of_such = || {
-            let row = self
-                .by_oid
-                .get(&oid)
-                .filter(|row| row.category == 'A' && row.element.0 != 0);
+            let row = self.by_oid.get(&oid).filter(|row| row.category == 'A' && row.element.0 != 0);
             row.is_some_and(|row| known(row.element))
         };
         oid.0 == 0 || known(oid) || is_array_of_such()
@@ -136,47 +101,29 @@ impl<'a> Types<'a> {
             return true;
         }
         // Untyped literals: Postgres prefers text among string types, if there is a candidate that takes it.
-        if !args
-            .iter()
-            .all(|&oid| self.is_reachable(oid) || self.is_string(oid))
-        {
+        if !args.iter().all(|&oid| self.is_reachable(oid) || self.is_string(oid)) {
             return false;
         }
-        let as_text: Vec<Oid> = args
-            .iter()
-            .map(|&oid| if self.is_reachable(oid) { oid } else { TEXT })
-            .collect();
+        let as_text: Vec<Oid> = args.iter().map(|&oid| if self.is_reachable(oid) { oid } else { TEXT }).collect();
         !is_builtin_signature(&as_text)
     }
 }
 
 fn functions(rows: &[FunctionRow], types: &Types<'_>) -> HashMap<Box<str>, FunctionClass> {
-    let signatures: HashSet<(&str, &[Oid])> = rows
-        .iter()
-        .filter(|f| f.builtin)
-        .map(|f| (f.name.as_str(), f.args.as_slice()))
-        .collect();
-    let builtin: HashSet<&str> = rows
-        .iter()
-        .filter(|f| f.builtin)
-        .map(|f| f.name.as_str())
-        .collect();
+    let signatures: HashSet<(&str, &[Oid])> =
+        rows.iter().filter(|f| f.builtin).map(|f| (f.name.as_str(), f.args.as_slice())).collect();
+    let builtin: HashSet<&str> = rows.iter().filter(|f| f.builtin).map(|f| f.name.as_str()).collect();
     let mut classes = HashMap::new();
     for row in rows {
         let name = row.name.as_str();
         let class = if row.builtin {
             builtin_class(name, row.volatility)
-        } else if builtin.contains(name)
-            && !types.may_be_meant(&row.args, |args| signatures.contains(&(name, args)))
-        {
+        } else if builtin.contains(name) && !types.may_be_meant(&row.args, |args| signatures.contains(&(name, args))) {
             continue;
         } else {
             FunctionClass::User
         };
-        classes
-            .entry(name.into())
-            .and_modify(|known: &mut FunctionClass| *known = (*known).max(class))
-            .or_insert(class);
+        classes.entry(name.into()).and_modify(|known: &mut FunctionClass| *known = (*known).max(class)).or_insert(class);
     }
     classes
 }
@@ -196,16 +143,8 @@ fn builtin_class(name: &str, volatility: char) -> FunctionClass {
 
 /// Functions of one argument that takes a row, and that are not immutable: `t.f` may mean them.
 fn row_functions(rows: &[FunctionRow], types: &Types<'_>) -> HashSet<Box<str>> {
-    let takes_row = |oid: &Oid| {
-        ROW_TAKERS.contains(oid)
-            || types
-                .by_oid
-                .get(oid)
-                .is_none_or(|row| matches!(row.kind, 'c' | 'd'))
-    };
-    let unsettled = |row: &&FunctionRow| {
-        !row.builtin || row.volatility != 'i' || known::runs_other_code(&row.name)
-    };
+    let takes_row = |oid: &Oid| ROW_TAKERS.contains(oid) || types.by_oid.get(oid).is_none_or(|row| matches!(row.kind, 'c' | 'd'));
+    let unsettled = |row: &&FunctionRow| !row.builtin || row.volatility != 'i' || known::runs_other_code(&row.name);
     rows.iter()
         .filter(unsettled)
         .filter(|row| row.args.len() <= 1 && row.args.first().is_none_or(takes_row))
@@ -214,23 +153,14 @@ fn row_functions(rows: &[FunctionRow], types: &Types<'_>) -> HashSet<Box<str>> {
 }
 
 fn operators(rows: &[OperatorRow], types: &Types<'_>) -> HashMap<Box<str>, bool> {
-    let signatures: HashSet<(&str, [Oid; 2])> = rows
-        .iter()
-        .filter(|o| o.builtin)
-        .map(|o| (o.name.as_str(), [o.left, o.right]))
-        .collect();
-    let builtin: HashSet<&str> = rows
-        .iter()
-        .filter(|o| o.builtin)
-        .map(|o| o.name.as_str())
-        .collect();
+    let signatures: HashSet<(&str, [Oid; 2])> =
+        rows.iter().filter(|o| o.builtin).map(|o| (o.name.as_str(), [o.left, o.right])).collect();
+    let builtin: HashSet<&str> = rows.iter().filter(|o| o.builtin).map(|o| o.name.as_str()).collect();
     let mut only_builtin = HashMap::new();
     for row in rows {
         let name = row.name.as_str();
         let is_signature = |args: &[Oid]| matches!(args, [left, right] if signatures.contains(&(name, [*left, *right])));
-        let is_user = !row.builtin
-            && (!builtin.contains(name)
-                || types.may_be_meant(&[row.left, row.right], is_signature));
+        let is_user = !row.builtin && (!builtin.contains(name) || types.may_be_meant(&[row.left, row.right], is_signature));
         *only_builtin.entry(name.into()).or_insert(true) &= !is_user;
     }
     only_builtin
@@ -248,54 +178,27 @@ fn type_names(rows: &Rows, types: &Types<'_>) -> HashMap<Box<str>, bool> {
 }
 
 fn schemas(rows: &Rows) -> HashMap<Box<str>, Schema> {
-    let schema = |row: &super::rows::SchemaRow| {
-        (
-            row.name.as_str().into(),
-            Schema {
-                usage: row.usage.clone(),
-            },
-        )
-    };
+    let schema = |row: &super::rows::SchemaRow| (row.name.as_str().into(), Schema { usage: row.usage.clone() });
     rows.schemas.iter().map(schema).collect()
 }
 
 fn roles(rows: &Rows) -> HashMap<Box<str>, Role> {
-    let direct: HashMap<Oid, &[Oid]> = rows
-        .roles
-        .iter()
-        .map(|row| (row.oid, row.member_of.as_slice()))
-        .collect();
+    let direct: HashMap<Oid, &[Oid]> = rows.roles.iter().map(|row| (row.oid, row.member_of.as_slice())).collect();
     rows.roles
         .iter()
         .map(|row| {
             let mut privileges = HashSet::from([row.oid]);
             let mut open = vec![row.oid];
             while let Some(oid) = open.pop() {
-                let is_owner = rows
-                    .roles
-                    .iter()
-                    .any(|other| other.oid == oid && other.owns_database);
+                let is_owner = rows.roles.iter().any(|other| other.oid == oid && other.owns_database);
                 let implied = is_owner.then_some(DATABASE_OWNER);
-                for &next in direct
-                    .get(&oid)
-                    .copied()
-                    .unwrap_or_default()
-                    .iter()
-                    .chain(&implied)
-                {
+                for &next in direct.get(&oid).copied().unwrap_or_default().iter().chain(&implied) {
                     if privileges.insert(next) {
                         open.push(next);
                     }
                 }
             }
-            (
-                row.name.as_str().into(),
-                Role {
-                    superuser: row.superuser,
-                    bypass_rls: row.bypass_rls,
-                    privileges,
-                },
-            )
+            (row.name.as_str().into(), Role { superuser: row.superuser, bypass_rls: row.bypass_rls, privileges })
         })
         .collect()
 }

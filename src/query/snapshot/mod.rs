@@ -6,9 +6,7 @@ mod rows;
 
 use std::collections::{HashMap, HashSet};
 
-pub use self::rows::{
-    CastRow, FunctionRow, OperatorRow, RelationRow, RoleRow, Rows, SchemaRow, TypeRow,
-};
+pub use self::rows::{CastRow, FunctionRow, OperatorRow, RelationRow, RoleRow, Rows, SchemaRow, TypeRow};
 use super::{FunctionName, OperatorName, RelationName, Statement, TypeName};
 use crate::pg::{Oid, RelationId};
 
@@ -178,18 +176,10 @@ impl Snapshot {
 
     /// The relation that `name` means under `search_path` for `role`. `None`: there is none, or it cannot be told
     /// (unknown role, a temporary schema named). The caller knows that the session has no temporary schema.
-    pub fn resolve(
-        &self,
-        name: &RelationName,
-        search_path: &[Box<str>],
-        role: &str,
-    ) -> Option<&Relation> {
+    pub fn resolve(&self, name: &RelationName, search_path: &[Box<str>], role: &str) -> Option<&Relation> {
         let privileges = self.roles.get(role)?;
         if let Some(schema) = name.schema.as_deref() {
-            return self
-                .may_use(schema, privileges)
-                .then(|| self.relation(schema, &name.name))
-                .flatten();
+            return self.may_use(schema, privileges).then(|| self.relation(schema, &name.name)).flatten();
         }
         if search_path.iter().any(|schema| is_temporary(schema)) {
             return None;
@@ -197,9 +187,7 @@ impl Snapshot {
         // pg_catalog comes first unless the path says where.
         let named = search_path.iter().any(|schema| &**schema == "pg_catalog");
         let implicit = (!named).then_some("pg_catalog");
-        let path = search_path
-            .iter()
-            .map(|schema| if &**schema == "$user" { role } else { schema });
+        let path = search_path.iter().map(|schema| if &**schema == "$user" { role } else { schema });
         implicit
             .into_iter()
             .chain(path)
@@ -209,33 +197,20 @@ impl Snapshot {
 
     /// Postgres passes over the schemas of a search_path that the role may not use.
     fn may_use(&self, schema: &str, role: &Role) -> bool {
-        let granted = |usage: &[Oid]| {
-            usage
-                .iter()
-                .any(|oid| oid.0 == 0 || role.privileges.contains(oid))
-        };
-        let everywhere =
-            role.superuser || ALL_SCHEMAS.iter().any(|oid| role.privileges.contains(oid));
-        self.schemas
-            .get(schema)
-            .is_some_and(|schema| everywhere || granted(&schema.usage))
+        let granted = |usage: &[Oid]| usage.iter().any(|oid| oid.0 == 0 || role.privileges.contains(oid));
+        let everywhere = role.superuser || ALL_SCHEMAS.iter().any(|oid| role.privileges.contains(oid));
+        self.schemas.get(schema).is_some_and(|schema| everywhere || granted(&schema.usage))
     }
 
     /// Row security does not apply to `role`: a superuser, or BYPASSRLS. `None`: no such role.
     pub fn bypasses_row_security(&self, role: &str) -> Option<bool> {
-        self.roles
-            .get(role)
-            .map(|role| role.superuser || role.bypass_rls)
+        self.roles.get(role).map(|role| role.superuser || role.bypass_rls)
     }
 
     /// What may be called under `name`.
     pub fn function_class(&self, name: &FunctionName) -> FunctionClass {
         match name.schema.as_deref() {
-            None | Some("pg_catalog") => self
-                .functions
-                .get(&name.name)
-                .copied()
-                .unwrap_or(FunctionClass::Unknown),
+            None | Some("pg_catalog") => self.functions.get(&name.name).copied().unwrap_or(FunctionClass::Unknown),
             Some(_) => FunctionClass::User,
         }
     }
@@ -273,44 +248,24 @@ impl Snapshot {
     /// nothing. With `by_settings`, functions that depend on settings (`to_char`, `date_trunc`) are welcome too: every setting
     /// must then be in the key.
     pub fn obstacle(&self, statement: &Statement, by_settings: bool) -> Option<Obstacle> {
-        let welcome = if by_settings {
-            FunctionClass::BySettings
-        } else {
-            FunctionClass::Immutable
-        };
+        let welcome = if by_settings { FunctionClass::BySettings } else { FunctionClass::Immutable };
         if self.user_casts {
             return Some(Obstacle::UserCast);
         }
-        match statement
-            .functions
-            .iter()
-            .map(|name| self.function_class(name))
-            .max()
-        {
+        match statement.functions.iter().map(|name| self.function_class(name)).max() {
             Some(FunctionClass::User | FunctionClass::Unknown) => {
                 return Some(Obstacle::UserFunction);
             }
             Some(worst) if worst > welcome => return Some(Obstacle::VolatileFunction),
             _ => {}
         }
-        if !statement
-            .fields
-            .iter()
-            .all(|name| self.field_is_plain(name))
-        {
+        if !statement.fields.iter().all(|name| self.field_is_plain(name)) {
             return Some(Obstacle::UserFunction);
         }
-        if !statement
-            .operators
-            .iter()
-            .all(|name| self.operator_is_builtin(name))
-        {
+        if !statement.operators.iter().all(|name| self.operator_is_builtin(name)) {
             return Some(Obstacle::UserOperator);
         }
-        let settled = statement
-            .types
-            .iter()
-            .all(|name| self.type_is_builtin(name));
+        let settled = statement.types.iter().all(|name| self.type_is_builtin(name));
         (!settled).then_some(Obstacle::UserType)
     }
 }

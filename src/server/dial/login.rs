@@ -20,12 +20,7 @@ const MAX_MESSAGES: usize = 1000;
 /// Sends the startup packet and answers what is asked.
 pub(super) async fn log_in(stream: Stream, login: &Login) -> Result<Dialed> {
     let mut session = Session {
-        dialed: Dialed {
-            stream,
-            key: None,
-            parameters: Vec::new(),
-            leftover: Vec::new(),
-        },
+        dialed: Dialed { stream, key: None, parameters: Vec::new(), leftover: Vec::new() },
         login,
         scram: None,
         welcome: false,
@@ -41,10 +36,7 @@ pub(super) async fn log_in(stream: Stream, login: &Login) -> Result<Dialed> {
 
 fn startup_packet(login: &Login) -> Vec<u8> {
     let own = [("user", &*login.user), ("database", &*login.database)];
-    let others = login
-        .parameters
-        .iter()
-        .map(|(name, value)| (&**name, &**value));
+    let others = login.parameters.iter().map(|(name, value)| (&**name, &**value));
     let others = others.filter(|(name, _)| !matches!(*name, "user" | "database"));
     let mut packet = Vec::new();
     startup::startup(Version::V3_0, own.into_iter().chain(others), &mut packet);
@@ -65,8 +57,7 @@ impl Session<'_> {
         let message = self.next().await?;
         match message.tag {
             tag::AUTHENTICATION => {
-                let asked = Authentication::decode(&message.body)
-                    .map_err(|error| broken(Fault::Violation(error)))?;
+                let asked = Authentication::decode(&message.body).map_err(|error| broken(Fault::Violation(error)))?;
                 self.answer(asked).await
             }
             tag::ERROR_RESPONSE => Err(refused(&message.body)),
@@ -115,23 +106,14 @@ impl Session<'_> {
     }
 
     fn password(&self) -> Result<&str> {
-        let password = self
-            .login
-            .password
-            .as_ref()
-            .map(|password| password.expose().as_str());
-        password
-            .filter(|password| !password.is_empty())
-            .ok_or_else(|| {
-                Error::new(
-                    Kind::Connect,
-                    format!(
-                        "Postgres asks for the password of \"{}\", and none is configured",
-                        self.login.user
-                    ),
-                )
-                .with_hint("Put the password into the upstream URL or into [[user]].")
-            })
+        let password = self.login.password.as_ref().map(|password| password.expose().as_str());
+        password.filter(|password| !password.is_empty()).ok_or_else(|| {
+            Error::new(
+                Kind::Connect,
+                format!("Postgres asks for the password of \"{}\", and none is configured", self.login.user),
+            )
+            .with_hint("Put the password into the upstream URL or into [[user]].")
+        })
     }
 
     async fn send_password(&mut self, text: &[u8]) -> Result<()> {
@@ -145,39 +127,22 @@ impl Session<'_> {
         let scram = ClientScram::new(&nonce()?);
         let mut out = Vec::new();
         let first = scram.first();
-        SaslInitialResponse {
-            mechanism: SCRAM_SHA_256.as_bytes(),
-            data: Some(&first),
-        }
-        .encode(&mut out);
+        SaslInitialResponse { mechanism: SCRAM_SHA_256.as_bytes(), data: Some(&first) }.encode(&mut out);
         self.scram = Some(scram);
         self.send(&out).await
     }
 
     async fn prove(&mut self, challenge: &[u8]) -> Result<()> {
-        let challenge = self
-            .scram
-            .as_mut()
-            .ok_or_else(unexpected)?
-            .challenge(challenge)
-            .map_err(distrusted)?;
-        let kept = self
-            .login
-            .keys
-            .lock()
-            .clone()
-            .filter(|(of, _)| *of == challenge);
+        let challenge = self.scram.as_mut().ok_or_else(unexpected)?.challenge(challenge).map_err(distrusted)?;
+        let kept = self.login.keys.lock().clone().filter(|(of, _)| *of == challenge);
         let keys = match kept {
             Some((_, keys)) => keys,
             None => {
                 let (password, of) = (self.password()?.to_owned(), challenge.clone());
-                let derive =
-                    move || ClientKeys::derive(password.as_bytes(), &of.salt, of.iterations);
+                let derive = move || ClientKeys::derive(password.as_bytes(), &of.salt, of.iterations);
                 // Milliseconds of hashing, which must not stall the clients of this thread.
                 let keys = tokio::task::spawn_blocking(derive).await;
-                let keys = keys.map_err(|error| {
-                    Error::new(Kind::Internal, "key derivation failed").with_source(error)
-                })?;
+                let keys = keys.map_err(|error| Error::new(Kind::Internal, "key derivation failed").with_source(error))?;
                 *self.login.keys.lock() = Some((challenge, keys.clone()));
                 keys
             }
@@ -192,16 +157,10 @@ impl Session<'_> {
     async fn settle(&mut self) -> Result<bool> {
         let message = self.next().await?;
         match message.tag {
-            tag::PARAMETER_STATUS => {
-                note_parameter(&mut self.dialed.parameters, &message.body).map(|()| true)
-            }
+            tag::PARAMETER_STATUS => note_parameter(&mut self.dialed.parameters, &message.body).map(|()| true),
             tag::BACKEND_KEY_DATA => {
-                let key = BackendKeyData::decode(&message.body)
-                    .map_err(|error| broken(Fault::Violation(error)))?;
-                self.dialed.key = Some(BackendKey {
-                    pid: key.pid,
-                    secret: key.secret.into(),
-                });
+                let key = BackendKeyData::decode(&message.body).map_err(|error| broken(Fault::Violation(error)))?;
+                self.dialed.key = Some(BackendKey { pid: key.pid, secret: key.secret.into() });
                 Ok(true)
             }
             tag::NOTICE_RESPONSE | tag::NEGOTIATE_PROTOCOL_VERSION => Ok(true),
@@ -216,19 +175,12 @@ impl Session<'_> {
         if self.messages > MAX_MESSAGES {
             return Err(unexpected());
         }
-        let message = next_message(
-            &mut self.dialed.stream,
-            &mut self.dialed.leftover,
-            MAX_MESSAGE,
-        )
-        .await;
+        let message = next_message(&mut self.dialed.stream, &mut self.dialed.leftover, MAX_MESSAGE).await;
         message.map_err(broken)
     }
 
     async fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        send(&mut self.dialed.stream, bytes)
-            .await
-            .map_err(|error| broken(error.into()))
+        send(&mut self.dialed.stream, bytes).await.map_err(|error| broken(error.into()))
     }
 }
 
@@ -238,10 +190,7 @@ pub(super) async fn send(stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// The last value counts; the place is that of the first.
-pub(super) fn note_parameter(
-    parameters: &mut Vec<(Box<str>, Box<str>)>,
-    body: &[u8],
-) -> Result<()> {
+pub(super) fn note_parameter(parameters: &mut Vec<(Box<str>, Box<str>)>, body: &[u8]) -> Result<()> {
     let status = ParameterStatus::decode(body).map_err(|error| broken(Fault::Violation(error)))?;
     let (name, value) = (text(status.name), text(status.value));
     match parameters.iter_mut().find(|(known, _)| *known == name) {
@@ -261,12 +210,8 @@ pub(super) fn refused(body: &[u8]) -> Error {
         return broken(Fault::Violation(crate::wire::Violation::InvalidString));
     };
     let message = String::from_utf8_lossy(fields.message()).into_owned();
-    let sqlstate = fields
-        .sqlstate()
-        .unwrap_or_else(|| Kind::Connect.sqlstate());
-    let error = Error::new(Kind::Connect, message)
-        .with_sqlstate(sqlstate)
-        .fatal();
+    let sqlstate = fields.sqlstate().unwrap_or_else(|| Kind::Connect.sqlstate());
+    let error = Error::new(Kind::Connect, message).with_sqlstate(sqlstate).fatal();
     match fields.get(field::HINT) {
         Some(hint) => error.with_hint(String::from_utf8_lossy(hint).into_owned()),
         None => error,
@@ -274,10 +219,7 @@ pub(super) fn refused(body: &[u8]) -> Error {
 }
 
 fn unexpected() -> Error {
-    Error::new(
-        Kind::Connect,
-        "Postgres sent an unexpected message during login",
-    )
+    Error::new(Kind::Connect, "Postgres sent an unexpected message during login")
 }
 
 fn distrusted(refusal: Refusal) -> Error {

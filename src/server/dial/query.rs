@@ -18,21 +18,12 @@ impl Dialed {
     /// after any other error it must be closed.
     pub async fn query(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
         let mut out = Vec::new();
-        Query {
-            text: sql.as_bytes(),
-        }
-        .encode(&mut out);
-        send(&mut self.stream, &out)
-            .await
-            .map_err(|error| lost(error.into()))?;
+        Query { text: sql.as_bytes() }.encode(&mut out);
+        send(&mut self.stream, &out).await.map_err(|error| lost(error.into()))?;
         let (mut rows, mut refusal, mut room) = (Vec::new(), None, MAX_ANSWER);
         loop {
-            let message = next_message(&mut self.stream, &mut self.leftover, MAX_ANSWER)
-                .await
-                .map_err(lost)?;
-            room = room
-                .checked_sub(message.body.len() + 5)
-                .ok_or_else(too_large)?;
+            let message = next_message(&mut self.stream, &mut self.leftover, MAX_ANSWER).await.map_err(lost)?;
+            room = room.checked_sub(message.body.len() + 5).ok_or_else(too_large)?;
             match message.tag {
                 tag::DATA_ROW => rows.push(row(&message.body)?),
                 tag::ERROR_RESPONSE => refusal = Some(refused(&message.body)),
@@ -41,10 +32,7 @@ impl Dialed {
                 tag::ROW_DESCRIPTION | tag::COMMAND_COMPLETE | tag::EMPTY_QUERY_RESPONSE => {}
                 tag::NOTICE_RESPONSE | tag::NOTIFICATION_RESPONSE => {}
                 _ => {
-                    return Err(Error::new(
-                        Kind::ServerLost,
-                        "Postgres sent an unexpected message",
-                    ));
+                    return Err(Error::new(Kind::ServerLost, "Postgres sent an unexpected message"));
                 }
             }
         }
@@ -53,10 +41,7 @@ impl Dialed {
 
 fn row(body: &[u8]) -> Result<Row> {
     let row = DataRow::decode(body).map_err(|error| lost(Fault::Violation(error)))?;
-    Ok(row
-        .iter()
-        .map(|value| value.map(|value| String::from_utf8_lossy(value).into_owned()))
-        .collect())
+    Ok(row.iter().map(|value| value.map(|value| String::from_utf8_lossy(value).into_owned())).collect())
 }
 
 fn lost(fault: Fault) -> Error {
@@ -64,8 +49,5 @@ fn lost(fault: Fault) -> Error {
 }
 
 fn too_large() -> Error {
-    Error::new(
-        Kind::ServerLost,
-        "the answer of Postgres to an internal query is too large",
-    )
+    Error::new(Kind::ServerLost, "the answer of Postgres to an internal query is too large")
 }

@@ -4,9 +4,7 @@ use super::*;
 use crate::config::Secret;
 use crate::net::Listener;
 use crate::pg::TransactionStatus;
-use crate::wire::backend::{
-    Authentication, BackendKeyData, Mechanisms, ParameterStatus, data_row, ready_for_query,
-};
+use crate::wire::backend::{Authentication, BackendKeyData, Mechanisms, ParameterStatus, data_row, ready_for_query};
 use crate::wire::diagnostics::{Report, Severity};
 use tokio::task::JoinHandle;
 
@@ -35,45 +33,21 @@ async fn server(replies: Vec<Vec<Vec<u8>>>) -> (Target, JoinHandle<usize>) {
 
 fn target(port: u16, sslmode: &str) -> Target {
     let tls = Connector::new(TlsMode::from_word(sslmode).unwrap(), None).unwrap();
-    Target {
-        host: Host::Tcp {
-            host: "127.0.0.1".into(),
-            port,
-        },
-        tls,
-        tcp: TcpOptions::default(),
-    }
+    Target { host: Host::Tcp { host: "127.0.0.1".into(), port }, tls, tcp: TcpOptions::default() }
 }
 
 fn login() -> Login {
-    Login::new(
-        "app",
-        Some(Secret::new("secret".to_owned())),
-        "app",
-        Vec::new(),
-    )
+    Login::new("app", Some(Secret::new("secret".to_owned())), "app", Vec::new())
 }
 
 /// Everything of a login without a password, in one piece.
 fn welcome() -> Vec<u8> {
     let mut out = Vec::new();
     Authentication::Ok.encode(&mut out);
-    for (name, value) in [
-        ("server_version", "15.3"),
-        ("TimeZone", "UTC"),
-        ("server_version", "15.4"),
-    ] {
-        ParameterStatus {
-            name: name.as_bytes(),
-            value: value.as_bytes(),
-        }
-        .encode(&mut out);
+    for (name, value) in [("server_version", "15.3"), ("TimeZone", "UTC"), ("server_version", "15.4")] {
+        ParameterStatus { name: name.as_bytes(), value: value.as_bytes() }.encode(&mut out);
     }
-    BackendKeyData {
-        pid: 7,
-        secret: &[1, 2, 3, 4],
-    }
-    .encode(&mut out);
+    BackendKeyData { pid: 7, secret: &[1, 2, 3, 4] }.encode(&mut out);
     ready_for_query(TransactionStatus::Idle, &mut out);
     out
 }
@@ -82,14 +56,7 @@ fn refusal(sqlstate: &[u8; 5]) -> Vec<u8> {
     let mut out = Vec::new();
     let sqlstate = SqlState(*sqlstate);
     let (message, hint) = ("go away", Some("come back later"));
-    Report {
-        severity: Severity::Fatal,
-        sqlstate,
-        message,
-        detail: None,
-        hint,
-    }
-    .encode_error(&mut out);
+    Report { severity: Severity::Fatal, sqlstate, message, detail: None, hint }.encode_error(&mut out);
     out
 }
 
@@ -98,13 +65,7 @@ async fn what_the_server_says_of_itself_is_kept() {
     let (target, _) = server(vec![vec![[welcome(), b"extra".to_vec()].concat()]]).await;
     let dialed = dial(&target, &login()).await.unwrap();
     let expected = [("server_version", "15.4"), ("TimeZone", "UTC")];
-    assert!(
-        dialed
-            .parameters
-            .iter()
-            .map(|(name, value)| (&**name, &**value))
-            .eq(expected)
-    );
+    assert!(dialed.parameters.iter().map(|(name, value)| (&**name, &**value)).eq(expected));
     assert_eq!(dialed.key.unwrap().pid, 7);
     assert_eq!(dialed.leftover, b"extra");
 }
@@ -122,29 +83,19 @@ async fn a_server_without_a_key_is_a_server() {
 async fn a_refusal_keeps_code_words_and_hint() {
     let (target, _) = server(vec![vec![refusal(b"53300")]]).await;
     let error = dial(&target, &login()).await.unwrap_err();
-    assert_eq!(
-        (error.sqlstate().0, error.message(), error.hint()),
-        (*b"53300", "go away", Some("come back later"))
-    );
+    assert_eq!((error.sqlstate().0, error.message(), error.hint()), (*b"53300", "go away", Some("come back later")));
     assert_eq!(error.level(), Severity::Fatal);
 }
 
 #[tokio::test]
 async fn servers_that_break_the_protocol_are_given_up() {
     let (mut scram, mut early) = (Vec::new(), Vec::new());
-    Authentication::Sasl {
-        mechanisms: Mechanisms::SCRAM_SHA_256,
-    }
-    .encode(&mut scram);
+    Authentication::Sasl { mechanisms: Mechanisms::SCRAM_SHA_256 }.encode(&mut scram);
     Authentication::SaslFinal { data: b"v=AAAA" }.encode(&mut early);
     let mut many = welcome();
     many.truncate(9);
     for _ in 0..2000 {
-        ParameterStatus {
-            name: b"a",
-            value: b"b",
-        }
-        .encode(&mut many);
+        ParameterStatus { name: b"a", value: b"b" }.encode(&mut many);
     }
     for script in [
         vec![b"Q\0\0\0\x04".to_vec()],
@@ -159,11 +110,7 @@ async fn servers_that_break_the_protocol_are_given_up() {
     ] {
         let shown = format!("{script:?}").chars().take(80).collect::<String>();
         let (target, _task) = server(vec![script]).await;
-        let dialed = tokio::time::timeout(
-            std::time::Duration::from_millis(300),
-            dial(&target, &login()),
-        )
-        .await;
+        let dialed = tokio::time::timeout(std::time::Duration::from_millis(300), dial(&target, &login())).await;
         assert!(!matches!(dialed, Ok(Ok(_))), "{shown}");
     }
 }
@@ -172,45 +119,15 @@ async fn servers_that_break_the_protocol_are_given_up() {
 #[tokio::test]
 async fn the_other_way_is_tried_where_it_may_help() {
     for (sslmode, connections, accepted, succeeds) in [
-        (
-            "prefer",
-            vec![vec![b"X".to_vec()], vec![welcome()]],
-            2,
-            true,
-        ),
-        (
-            "prefer",
-            vec![
-                vec![b"S".to_vec(), b"not a handshake".to_vec()],
-                vec![welcome()],
-            ],
-            2,
-            true,
-        ),
-        (
-            "prefer",
-            vec![vec![b"N".to_vec(), refusal(b"28000")]],
-            1,
-            false,
-        ),
-        (
-            "allow",
-            vec![vec![refusal(b"28000")], vec![b"N".to_vec(), welcome()]],
-            2,
-            true,
-        ),
+        ("prefer", vec![vec![b"X".to_vec()], vec![welcome()]], 2, true),
+        ("prefer", vec![vec![b"S".to_vec(), b"not a handshake".to_vec()], vec![welcome()]], 2, true),
+        ("prefer", vec![vec![b"N".to_vec(), refusal(b"28000")]], 1, false),
+        ("allow", vec![vec![refusal(b"28000")], vec![b"N".to_vec(), welcome()]], 2, true),
         ("allow", vec![vec![refusal(b"28P01")]], 1, false),
-        (
-            "require",
-            vec![vec![b"S".to_vec(), b"not a handshake".to_vec()]],
-            1,
-            false,
-        ),
+        ("require", vec![vec![b"S".to_vec(), b"not a handshake".to_vec()]], 1, false),
     ] {
         let (address, task) = server(connections).await;
-        let Host::Tcp { port, .. } = address.host else {
-            panic!("TCP")
-        };
+        let Host::Tcp { port, .. } = address.host else { panic!("TCP") };
         let dialed = dial(&target(port, sslmode), &login()).await;
         assert_eq!(dialed.is_ok(), succeeds, "{sslmode} {dialed:?}");
         drop(dialed);
@@ -224,10 +141,7 @@ async fn nobody_at_home_is_an_error_that_names_the_address() {
     let port = listener.local_addr().unwrap().port();
     drop(listener);
     let error = dial(&target(port, "prefer"), &login()).await.unwrap_err();
-    assert!(
-        error.kind() == Kind::Connect && error.message().contains(&format!("127.0.0.1:{port}")),
-        "{error}"
-    );
+    assert!(error.kind() == Kind::Connect && error.message().contains(&format!("127.0.0.1:{port}")), "{error}");
 }
 
 #[tokio::test]
@@ -238,14 +152,8 @@ async fn an_internal_query_gives_rows_or_the_error_and_the_connection_goes_on() 
     ready_for_query(TransactionStatus::Idle, &mut failed);
     let (target, _) = server(vec![vec![welcome(), failed, rows]]).await;
     let mut dialed = dial(&target, &login()).await.unwrap();
-    assert_eq!(
-        &dialed.query("bad").await.unwrap_err().sqlstate().0,
-        b"42601"
-    );
-    assert_eq!(
-        dialed.query("show x").await.unwrap(),
-        [[Some("on".to_owned()), None]]
-    );
+    assert_eq!(&dialed.query("bad").await.unwrap_err().sqlstate().0, b"42601");
+    assert_eq!(dialed.query("show x").await.unwrap(), [[Some("on".to_owned()), None]]);
     assert!(dialed.leftover.is_empty());
 }
 

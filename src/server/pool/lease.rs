@@ -43,11 +43,7 @@ pub struct Lease<K: Connector> {
 
 impl<K: Connector> Lease<K> {
     pub(super) fn new(pool: ServerPool<K>, held: Held<K::Conn>) -> Self {
-        Self {
-            held: Some(held),
-            pool,
-            pinned: false,
-        }
+        Self { held: Some(held), pool, pinned: false }
     }
 
     /// Ends the lease.
@@ -88,30 +84,16 @@ impl<K: Connector> Lease<K> {
 impl<K: Connector> Deref for Lease<K> {
     type Target = K::Conn;
 
-    #[expect(
-        clippy::expect_used,
-        reason = "only release, into_held and drop take the connection, and they own the lease"
-    )]
+    #[expect(clippy::expect_used, reason = "only release, into_held and drop take the connection, and they own the lease")]
     fn deref(&self) -> &K::Conn {
-        &self
-            .held
-            .as_ref()
-            .expect("a lease that can still be used holds its connection")
-            .conn
+        &self.held.as_ref().expect("a lease that can still be used holds its connection").conn
     }
 }
 
 impl<K: Connector> DerefMut for Lease<K> {
-    #[expect(
-        clippy::expect_used,
-        reason = "only release, into_held and drop take the connection, and they own the lease"
-    )]
+    #[expect(clippy::expect_used, reason = "only release, into_held and drop take the connection, and they own the lease")]
     fn deref_mut(&mut self) -> &mut K::Conn {
-        &mut self
-            .held
-            .as_mut()
-            .expect("a lease that can still be used holds its connection")
-            .conn
+        &mut self.held.as_mut().expect("a lease that can still be used holds its connection").conn
     }
 }
 
@@ -126,10 +108,7 @@ impl<K: Connector> Drop for Lease<K> {
 
 impl<K: Connector> fmt::Debug for Lease<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease")
-            .field("pool", &self.pool.name())
-            .field("set", &self.set())
-            .finish_non_exhaustive()
+        f.debug_struct("Lease").field("pool", &self.pool.name()).field("set", &self.set()).finish_non_exhaustive()
     }
 }
 
@@ -147,22 +126,12 @@ enum Waiting<K: Connector> {
 }
 
 impl<K: Connector> Ticket<K> {
-    pub(super) fn new(
-        pool: ServerPool<K>,
-        answer: oneshot::Receiver<Result<Lease<K>>>,
-        id: WaitId,
-    ) -> Self {
-        Self {
-            pool,
-            state: Waiting::Queued(answer, id),
-        }
+    pub(super) fn new(pool: ServerPool<K>, answer: oneshot::Receiver<Result<Lease<K>>>, id: WaitId) -> Self {
+        Self { pool, state: Waiting::Queued(answer, id) }
     }
 
     pub(super) fn refused(pool: ServerPool<K>, error: Error) -> Self {
-        Self {
-            pool,
-            state: Waiting::Refused(error),
-        }
+        Self { pool, state: Waiting::Refused(error) }
     }
 }
 
@@ -205,9 +174,7 @@ impl<K: Connector> Drop for Ticket<K> {
 
 impl<K: Connector> fmt::Debug for Ticket<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ticket")
-            .field("pool", &self.pool.name())
-            .finish_non_exhaustive()
+        f.debug_struct("Ticket").field("pool", &self.pool.name()).finish_non_exhaustive()
     }
 }
 

@@ -23,21 +23,14 @@ fn options(size: usize) -> Options {
         idle_timeout: 600 * S,
         check_delay: 30 * S,
     };
-    Options {
-        settings,
-        connect_timeout: 5 * S,
-        max_lifetime: 3600 * S,
-    }
+    Options { settings, connect_timeout: 5 * S, max_lifetime: 3600 * S }
 }
 
 /// Without a janitor: the test calls `tend` with the time it likes.
 fn pool(size: usize) -> (ServerPool<Fake>, Arc<Server>) {
     let fake = Fake::default();
     let server = Arc::clone(&fake.0);
-    (
-        ServerPool::without_janitor("app@db", fake, options(size)),
-        server,
-    )
+    (ServerPool::without_janitor("app@db", fake, options(size)), server)
 }
 
 async fn checkout(pool: &ServerPool<Fake>, set: SetId) -> Result<Lease<Fake>> {
@@ -52,9 +45,7 @@ async fn fill(pool: &ServerPool<Fake>, count: usize) {
     for _ in 0..count {
         leases.push(checkout(pool, A).await.unwrap());
     }
-    leases
-        .into_iter()
-        .for_each(|lease| lease.release(Disposition::Reuse));
+    leases.into_iter().for_each(|lease| lease.release(Disposition::Reuse));
 }
 
 fn wait(pool: &ServerPool<Fake>) -> Ticket<Fake> {
@@ -122,10 +113,7 @@ async fn clients_above_the_size_are_served_alike() {
 async fn a_few_more_clients_than_connections_lose_nothing() {
     let started = Instant::now();
     hammer(12, 10, 300).await;
-    assert!(
-        started.elapsed() < 4 * S,
-        "the checkout timeout is not part of the way"
-    );
+    assert!(started.elapsed() < 4 * S, "the checkout timeout is not part of the way");
 }
 
 #[tokio::test]
@@ -134,9 +122,7 @@ async fn a_cold_pool_dials_for_all_who_wait_at_once() {
     server.dial_micros.store(50_000, Ordering::SeqCst);
     let started = Instant::now();
     let tickets: Vec<_> = (0..40).map(|_| wait(&pool)).collect();
-    let served = tickets
-        .into_iter()
-        .map(|ticket| tokio::spawn(async { ticket.await.unwrap().release(Disposition::Reuse) }));
+    let served = tickets.into_iter().map(|ticket| tokio::spawn(async { ticket.await.unwrap().release(Disposition::Reuse) }));
     for client in served.collect::<Vec<_>>() {
         client.await.unwrap();
     }
@@ -191,11 +177,7 @@ async fn a_connection_sent_to_a_client_that_just_left_is_not_lost() {
     lease.release(Disposition::Reuse);
     drop(first);
     let lease = second.await.unwrap();
-    assert_eq!(
-        (lease.id, server.dials.load(Ordering::SeqCst)),
-        (0, 1),
-        "clean as it is, it is not closed"
-    );
+    assert_eq!((lease.id, server.dials.load(Ordering::SeqCst)), (0, 1), "clean as it is, it is not closed");
 }
 
 #[tokio::test]
@@ -215,9 +197,7 @@ async fn clients_that_come_and_go_leak_nothing() {
         tokio::spawn(async move {
             for round in 0..100 {
                 let hurry = Duration::from_micros((client * 37 + round * 101) % 400);
-                let Ok(Ok(lease)) =
-                    tokio::time::timeout(hurry, checkout(&pool, SetId(client as u32 % 2))).await
-                else {
+                let Ok(Ok(lease)) = tokio::time::timeout(hurry, checkout(&pool, SetId(client as u32 % 2))).await else {
                     continue;
                 };
                 tokio::task::yield_now().await;
@@ -242,22 +222,13 @@ async fn clients_that_come_and_go_leak_nothing() {
 #[tokio::test]
 async fn a_wait_that_is_too_long_ends_with_an_error_that_helps() {
     let (pool, _) = pool(2);
-    let _leases = (
-        checkout(&pool, A).await.unwrap(),
-        checkout(&pool, A).await.unwrap(),
-    );
+    let _leases = (checkout(&pool, A).await.unwrap(), checkout(&pool, A).await.unwrap());
     let (first, _second) = (wait(&pool), wait(&pool));
     pool.tend(Instant::now() + 5 * S);
     let error = first.await.unwrap_err();
     assert_eq!(error.kind(), Kind::CheckoutTimeout);
-    assert_eq!(
-        error.message(),
-        "no server connection became free within 5s: all 2 of pool app@db are busy (waiting: 2)"
-    );
-    assert_eq!(
-        error.hint().unwrap(),
-        "raise [pool] size or checkout_timeout, or look for long transactions in /stats"
-    );
+    assert_eq!(error.message(), "no server connection became free within 5s: all 2 of pool app@db are busy (waiting: 2)");
+    assert_eq!(error.hint().unwrap(), "raise [pool] size or checkout_timeout, or look for long transactions in /stats");
 }
 
 #[tokio::test]
@@ -282,10 +253,7 @@ async fn with_nothing_live_the_dials_error_is_the_clients() {
     let tickets: Vec<_> = (0..9).map(|_| wait(&pool)).collect();
     for ticket in tickets {
         let error = ticket.await.unwrap_err();
-        assert_eq!(
-            (error.kind(), error.message(), error.hint()),
-            (Kind::Connect, "connection refused", Some("start it"))
-        );
+        assert_eq!((error.kind(), error.message(), error.hint()), (Kind::Connect, "connection refused", Some("start it")));
     }
     assert_eq!(server.dials.load(Ordering::SeqCst), 3);
 }
@@ -293,19 +261,10 @@ async fn with_nothing_live_the_dials_error_is_the_clients() {
 #[tokio::test]
 async fn a_dial_that_hangs_ends_with_the_connect_timeout() {
     let (pool, server) = pool(1);
-    pool.reconfigure(Options {
-        connect_timeout: 20 * MS,
-        ..options(1)
-    });
+    pool.reconfigure(Options { connect_timeout: 20 * MS, ..options(1) });
     server.stuck.store(true, Ordering::SeqCst);
     let error = wait(&pool).await.unwrap_err();
-    assert_eq!(
-        (error.kind(), error.message()),
-        (
-            Kind::Connect,
-            "Postgres did not accept a connection within 20ms"
-        )
-    );
+    assert_eq!((error.kind(), error.message()), (Kind::Connect, "Postgres did not accept a connection within 20ms"));
 }
 
 #[tokio::test]
@@ -335,17 +294,11 @@ async fn the_pool_is_whole_within_two_seconds_of_postgres_being_back() {
     let clients: Vec<_> = clients.collect();
     tokio::time::sleep(1500 * MS).await;
     let dials = server.dials.load(Ordering::SeqCst);
-    assert!(
-        dials < 4 + 40,
-        "at most one knock per 100 ms and a burst: {dials}"
-    );
+    assert!(dials < 4 + 40, "at most one knock per 100 ms and a burst: {dials}");
     server.down.store(false, Ordering::SeqCst);
     let back = Instant::now();
     for client in clients {
-        assert!(
-            client.await.unwrap() > 0,
-            "told at once that Postgres is gone"
-        );
+        assert!(client.await.unwrap() > 0, "told at once that Postgres is gone");
     }
     settled(|| pool.snapshot().counts.idle >= 4).await;
     assert!(back.elapsed() < 2 * S, "{:?}", back.elapsed());
@@ -412,10 +365,7 @@ async fn other_parameters_get_a_server_of_their_own() {
     let (pool, server) = pool(1);
     fill(&pool, 1).await;
     let lease = checkout(&pool, B).await.unwrap();
-    assert_eq!(
-        (lease.set(), lease.id, server.open.load(Ordering::SeqCst)),
-        (B, 1, 1)
-    );
+    assert_eq!((lease.set(), lease.id, server.open.load(Ordering::SeqCst)), (B, 1, 1));
 }
 
 #[tokio::test]
@@ -439,10 +389,7 @@ async fn draining_refuses_the_new_and_waits_for_the_old() {
 #[tokio::test]
 async fn pins_are_counted_until_the_lease_ends() {
     let (pool, _) = pool(2);
-    let (mut first, mut second) = (
-        checkout(&pool, A).await.unwrap(),
-        checkout(&pool, A).await.unwrap(),
-    );
+    let (mut first, mut second) = (checkout(&pool, A).await.unwrap(), checkout(&pool, A).await.unwrap());
     first.set_pinned(true);
     first.set_pinned(true);
     second.set_pinned(true);

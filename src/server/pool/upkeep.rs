@@ -37,11 +37,7 @@ impl<K: Connector> ServerPool<K> {
 
     /// Takes over new options while in use.
     pub fn reconfigure(&self, options: Options) {
-        let Options {
-            settings,
-            connect_timeout,
-            max_lifetime,
-        } = options;
+        let Options { settings, connect_timeout, max_lifetime } = options;
         let mut dialling = self.0.dialling.lock();
         dialling.connect_timeout = connect_timeout;
         dialling.max_lifetime = max_lifetime;
@@ -89,9 +85,7 @@ impl<K: Connector> ServerPool<K> {
         let mut due = ledger.due(now);
         due.connect.extend(ledger.warm(now));
         // A few at a time: the check of many must not make them all busy at once.
-        let checks: Vec<_> = (0..=counts.idle / 64)
-            .map_while(|_| ledger.take_for_check(now))
-            .collect();
+        let checks: Vec<_> = (0..=counts.idle / 64).map_while(|_| ledger.take_for_check(now)).collect();
         drop(ledger);
         self.refuse(expired, &counts, &settings);
         self.close_all(close);
@@ -138,20 +132,9 @@ impl<K: Connector> ServerPool<K> {
 
     fn checkout_timeout(&self, counts: &Counts, settings: &Settings) -> Error {
         let after = humantime::format_duration(settings.checkout_timeout);
-        let Counts {
-            size,
-            active,
-            waiting,
-            ..
-        } = *counts;
+        let Counts { size, active, waiting, .. } = *counts;
         let name = &self.0.name;
-        let failure = self
-            .0
-            .dialling
-            .lock()
-            .failure
-            .clone()
-            .filter(|_| active < size);
+        let failure = self.0.dialling.lock().failure.clone().filter(|_| active < size);
         let (message, hint) = match failure {
             Some(failure) => (
                 format!(
@@ -163,11 +146,7 @@ impl<K: Connector> ServerPool<K> {
             None => (
                 format!(
                     "no server connection became free within {after}: {} of pool {name} are busy (waiting: {waiting})",
-                    if active >= size {
-                        format!("all {size}")
-                    } else {
-                        format!("{active} of {size}")
-                    },
+                    if active >= size { format!("all {size}") } else { format!("{active} of {size}") },
                 ),
                 "raise [pool] size or checkout_timeout, or look for long transactions in /stats",
             ),

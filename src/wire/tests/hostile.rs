@@ -13,11 +13,7 @@ fn read_frontend(tag: u8, body: &[u8]) -> Result<Vec<u8>, Violation> {
     let mut out = Vec::new();
     message.encode(&mut out);
     let again = frontend::Message::decode(tag, &out[Header::LEN..]);
-    assert_eq!(
-        again,
-        Ok(message),
-        "what is accepted is understood the same when passed on"
-    );
+    assert_eq!(again, Ok(message), "what is accepted is understood the same when passed on");
     if let frontend::Message::Bind(bind) = message
         && let Ok(parameters) = bind.parameters()
     {
@@ -136,10 +132,7 @@ fn header_lengths() {
         assert_eq!(header(word), Err(Violation::MessageLength), "{word}");
     }
     assert_eq!(header(4), Ok(Some(Header { tag: b'Q', len: 5 })));
-    assert_eq!(
-        header(Header::MAX_WORD).unwrap().unwrap().body_len(),
-        (1 << 30) - 1
-    );
+    assert_eq!(header(Header::MAX_WORD).unwrap().unwrap().body_len(), (1 << 30) - 1);
     assert_eq!(Header::peek(b"Q\0\0\0"), Ok(None));
 }
 
@@ -158,20 +151,12 @@ fn limits_hold_before_the_body_has_arrived() {
 fn counts_without_their_items() {
     // 65535 parameters, values, columns or names announced, none there
     for tag in 0..=u8::MAX {
-        for body in [
-            &b"\xff\xff"[..],
-            b"\0\0\xff\xff",
-            b"\0\0\0\0\xff\xff",
-            b"\0\0\0\0\xff\xff\xff\xff",
-        ] {
+        for body in [&b"\xff\xff"[..], b"\0\0\xff\xff", b"\0\0\0\0\xff\xff", b"\0\0\0\0\xff\xff\xff\xff"] {
             let _ = read_frontend(tag, body);
             let _ = read_backend(tag, body);
         }
     }
-    assert_eq!(
-        backend::DataRow::decode(b"\xff\xff"),
-        Err(Violation::InsufficientData)
-    );
+    assert_eq!(backend::DataRow::decode(b"\xff\xff"), Err(Violation::InsufficientData));
     let negotiate = backend::NegotiateProtocolVersion::decode(b"\0\x03\0\x02\xff\xff\xff\xffx\0");
     assert_eq!(negotiate, Err(Violation::InvalidString));
 }

@@ -2,9 +2,7 @@
 //! It holds text as UTF-8, and knows neither FunctionCall nor its response.
 
 use bytes::BytesMut;
-use pgwire::messages::{
-    DecodeContext, PgWireBackendMessage, PgWireFrontendMessage, ProtocolVersion, extendedquery,
-};
+use pgwire::messages::{DecodeContext, PgWireBackendMessage, PgWireFrontendMessage, ProtocolVersion, extendedquery};
 use proptest::prelude::*;
 
 use super::samples::{backend_message, frontend_message, parameters, utf8_text};
@@ -69,7 +67,6 @@ fn unknown_to_the_oracle(message: &backend::Message<'_>) -> bool {
     use backend::Message as M;
     matches!(
         message,
-        M::FunctionCallResponse(_)
-            | M::Authentication(A::Gss | A::GssContinue { .. } | A::Sspi | A::Unsupported(_))
+        M::FunctionCallResponse(_) | M::Authentication(A::Gss | A::GssContinue { .. } | A::Sspi | A::Unsupported(_))
     )
 }

@@ -98,10 +98,7 @@ fn report() {
     };
     let mut out = Vec::new();
     report.encode_error(&mut out);
-    assert_eq!(
-        out,
-        b"E\x00\x00\x00\x34SFATAL\0VFATAL\0C57P01\0Mdraining\0HConnect again.\0\0"
-    );
+    assert_eq!(out, b"E\x00\x00\x00\x34SFATAL\0VFATAL\0C57P01\0Mdraining\0HConnect again.\0\0");
     let fields = Fields::decode(&out[Header::LEN..]).unwrap();
     assert_eq!(fields.severity(), Some(Severity::Fatal));
     assert_eq!(fields.sqlstate(), Some(SqlState(*b"57P01")));
@@ -119,13 +116,7 @@ fn a_nul_inside_a_string_cannot_add_fields() {
     let mut out = Vec::new();
     let text = "x\0C00000\0";
     let sqlstate = SqlState(*b"XX000");
-    let report = Report {
-        severity: Severity::Error,
-        sqlstate,
-        message: text,
-        detail: None,
-        hint: None,
-    };
+    let report = Report { severity: Severity::Error, sqlstate, message: text, detail: None, hint: None };
     report.encode_error(&mut out);
     let fields = Fields::decode(&out[Header::LEN..]).unwrap();
     assert_eq!(fields.message(), b"x");
@@ -149,8 +140,5 @@ fn messages_without_a_body() {
     backend::portal_suspended(&mut out);
     backend::empty_query(&mut out);
     backend::ready_for_query(crate::pg::TransactionStatus::InTransaction, &mut out);
-    assert_eq!(
-        out,
-        b"1\0\0\0\x042\0\0\0\x043\0\0\0\x04n\0\0\0\x04s\0\0\0\x04I\0\0\0\x04Z\0\0\0\x05T"
-    );
+    assert_eq!(out, b"1\0\0\0\x042\0\0\0\x043\0\0\0\x04n\0\0\0\x04s\0\0\0\x04I\0\0\0\x04Z\0\0\0\x05T");
 }

@@ -18,16 +18,12 @@ pub(super) fn leak(bytes: impl Into<Vec<u8>>) -> &'static [u8] {
 
 /// Strings as a client of any encoding may send them.
 pub(super) fn any_text() -> Text {
-    prop_oneof![Just(vec![]), vec(1_u8.., 0..12), vec(1_u8.., 0..90)]
-        .prop_map(leak)
-        .boxed()
+    prop_oneof![Just(vec![]), vec(1_u8.., 0..12), vec(1_u8.., 0..90)].prop_map(leak).boxed()
 }
 
 /// Strings that the oracle can hold.
 pub(super) fn utf8_text() -> Text {
-    prop_oneof![Just(String::new()), "[^\\x00]{0,20}"]
-        .prop_map(|text| leak(text.into_bytes()))
-        .boxed()
+    prop_oneof![Just(String::new()), "[^\\x00]{0,20}"].prop_map(|text| leak(text.into_bytes())).boxed()
 }
 
 fn data() -> Text {
@@ -57,11 +53,7 @@ fn values() -> impl Strategy<Value = Values<'static>> {
 }
 
 pub(super) fn parameters() -> impl Strategy<Value = Parameters<'static>> {
-    (formats(), values(), formats()).prop_map(|(formats, values, result_formats)| Parameters {
-        formats,
-        values,
-        result_formats,
-    })
+    (formats(), values(), formats()).prop_map(|(formats, values, result_formats)| Parameters { formats, values, result_formats })
 }
 
 fn target() -> impl Strategy<Value = Target> {
@@ -73,37 +65,22 @@ pub(super) fn frontend_message(text: Text) -> impl Strategy<Value = frontend::Me
     let bind = (text.clone(), text.clone(), parameters()).prop_map(|(portal, statement, rest)| {
         let mut out = Vec::new();
         rest.encode(&mut out);
-        M::Bind(frontend::Bind {
-            portal,
-            statement,
-            rest: leak(out),
-        })
+        M::Bind(frontend::Bind { portal, statement, rest: leak(out) })
     });
-    let parse = (text.clone(), text.clone(), oids())
-        .prop_map(|(name, text, types)| M::Parse(frontend::Parse { name, text, types }));
-    let call = (any::<u32>(), formats(), values(), any::<i16>()).prop_map(
-        |(oid, formats, arguments, result_format)| {
-            M::FunctionCall(frontend::FunctionCall {
-                function: Oid(oid),
-                formats,
-                arguments,
-                result_format,
-            })
-        },
-    );
-    let execute = (text.clone(), any::<i32>())
-        .prop_map(|(portal, max_rows)| M::Execute(frontend::Execute { portal, max_rows }));
+    let parse =
+        (text.clone(), text.clone(), oids()).prop_map(|(name, text, types)| M::Parse(frontend::Parse { name, text, types }));
+    let call = (any::<u32>(), formats(), values(), any::<i16>()).prop_map(|(oid, formats, arguments, result_format)| {
+        M::FunctionCall(frontend::FunctionCall { function: Oid(oid), formats, arguments, result_format })
+    });
+    let execute = (text.clone(), any::<i32>()).prop_map(|(portal, max_rows)| M::Execute(frontend::Execute { portal, max_rows }));
     prop_oneof![
         bind,
         parse,
         call,
         execute,
-        (target(), text.clone())
-            .prop_map(|(target, name)| M::Describe(frontend::Describe { target, name })),
-        (target(), text.clone())
-            .prop_map(|(target, name)| M::Close(frontend::Close { target, name })),
-        text.clone()
-            .prop_map(|text| M::Query(frontend::Query { text })),
+        (target(), text.clone()).prop_map(|(target, name)| M::Describe(frontend::Describe { target, name })),
+        (target(), text.clone()).prop_map(|(target, name)| M::Close(frontend::Close { target, name })),
+        text.clone().prop_map(|text| M::Query(frontend::Query { text })),
         text.prop_map(|message| M::CopyFail(frontend::CopyFail { message })),
         data().prop_map(|data| M::CopyData(frontend::CopyData { data })),
         data().prop_map(|data| M::Password(frontend::Password { data })),
@@ -115,26 +92,17 @@ pub(super) fn frontend_message(text: Text) -> impl Strategy<Value = frontend::Me
 }
 
 pub(super) fn column(text: Text) -> impl Strategy<Value = Column<'static>> {
-    (
-        text,
-        any::<u32>(),
-        any::<i16>(),
-        any::<u32>(),
-        any::<i16>(),
-        any::<i32>(),
-        any::<i16>(),
+    (text, any::<u32>(), any::<i16>(), any::<u32>(), any::<i16>(), any::<i32>(), any::<i16>()).prop_map(
+        |(name, table, attribute, type_oid, type_len, type_mod, format)| Column {
+            name,
+            table: Oid(table),
+            attribute,
+            type_oid: Oid(type_oid),
+            type_len,
+            type_mod,
+            format,
+        },
     )
-        .prop_map(
-            |(name, table, attribute, type_oid, type_len, type_mod, format)| Column {
-                name,
-                table: Oid(table),
-                attribute,
-                type_oid: Oid(type_oid),
-                type_len,
-                type_mod,
-                format,
-            },
-        )
 }
 
 /// Body of a message that `encode` writes.
@@ -145,12 +113,8 @@ pub(super) fn body_of(encode: impl FnOnce(&mut Vec<u8>)) -> &'static [u8] {
 }
 
 fn fields(text: Text) -> impl Strategy<Value = Fields<'static>> {
-    vec((b'A'..=b'z', text), 0..6).prop_map(|fields| {
-        Fields::decode(body_of(|out| {
-            diagnostics::encode_fields(b'E', fields.into_iter(), out)
-        }))
-        .unwrap()
-    })
+    vec((b'A'..=b'z', text), 0..6)
+        .prop_map(|fields| Fields::decode(body_of(|out| diagnostics::encode_fields(b'E', fields.into_iter(), out))).unwrap())
 }
 
 fn authentication() -> impl Strategy<Value = Authentication<'static>> {
@@ -163,12 +127,8 @@ fn authentication() -> impl Strategy<Value = Authentication<'static>> {
         Just(A::Gss),
         data().prop_map(|data| A::GssContinue { data }),
         Just(A::Sspi),
-        Just(A::Sasl {
-            mechanisms: backend::Mechanisms::SCRAM_SHA_256
-        }),
-        Just(A::Sasl {
-            mechanisms: backend::Mechanisms::SCRAM_SHA_256_PLUS
-        }),
+        Just(A::Sasl { mechanisms: backend::Mechanisms::SCRAM_SHA_256 }),
+        Just(A::Sasl { mechanisms: backend::Mechanisms::SCRAM_SHA_256_PLUS }),
         data().prop_map(|data| A::SaslContinue { data }),
         data().prop_map(|data| A::SaslFinal { data }),
         (13_i32..).prop_map(A::Unsupported),
@@ -177,15 +137,9 @@ fn authentication() -> impl Strategy<Value = Authentication<'static>> {
 
 fn rows(text: Text) -> impl Strategy<Value = backend::Message<'static>> {
     use backend::Message as M;
-    let description = vec(column(text), 0..5).prop_map(|columns| {
-        RowDescription::decode(body_of(|out| {
-            backend::row_description(columns.into_iter(), out)
-        }))
-        .unwrap()
-    });
-    let row = values().prop_map(|values| {
-        DataRow::decode(body_of(|out| backend::data_row(values.iter(), out))).unwrap()
-    });
+    let description = vec(column(text), 0..5)
+        .prop_map(|columns| RowDescription::decode(body_of(|out| backend::row_description(columns.into_iter(), out))).unwrap());
+    let row = values().prop_map(|values| DataRow::decode(body_of(|out| backend::data_row(values.iter(), out))).unwrap());
     prop_oneof![
         description.prop_map(M::RowDescription),
         row.prop_map(M::DataRow),
@@ -195,11 +149,8 @@ fn rows(text: Text) -> impl Strategy<Value = backend::Message<'static>> {
 
 fn bare() -> impl Strategy<Value = backend::Message<'static>> {
     use backend::Message as M;
-    let status = prop_oneof![
-        Just(TransactionStatus::Idle),
-        Just(TransactionStatus::InTransaction),
-        Just(TransactionStatus::Failed)
-    ];
+    let status =
+        prop_oneof![Just(TransactionStatus::Idle), Just(TransactionStatus::InTransaction), Just(TransactionStatus::Failed)];
     prop_oneof![
         Just(M::BindComplete),
         Just(M::CloseComplete),
@@ -214,11 +165,7 @@ fn bare() -> impl Strategy<Value = backend::Message<'static>> {
 
 fn copy() -> impl Strategy<Value = backend::Message<'static>> {
     use backend::Message as M;
-    let response =
-        (0_u8..2, formats()).prop_map(|(overall_format, formats)| backend::CopyResponse {
-            overall_format,
-            formats,
-        });
+    let response = (0_u8..2, formats()).prop_map(|(overall_format, formats)| backend::CopyResponse { overall_format, formats });
     (response, 0..3, data()).prop_flat_map(|(response, which, data)| {
         let start = match which {
             0 => M::CopyInResponse(response),
@@ -233,28 +180,14 @@ pub(super) fn backend_message(text: Text) -> impl Strategy<Value = backend::Mess
     use backend::Message as M;
     let key = (any::<i32>(), prop_oneof![Just(4_usize), 4_usize..=256])
         .prop_flat_map(|(pid, len)| (Just(pid), vec(any::<u8>(), len)))
-        .prop_map(|(pid, secret)| {
-            M::BackendKeyData(backend::BackendKeyData {
-                pid,
-                secret: leak(secret),
-            })
-        });
-    let notification =
-        (any::<i32>(), text.clone(), text.clone()).prop_map(|(pid, channel, payload)| {
-            M::NotificationResponse(backend::NotificationResponse {
-                pid,
-                channel,
-                payload,
-            })
-        });
+        .prop_map(|(pid, secret)| M::BackendKeyData(backend::BackendKeyData { pid, secret: leak(secret) }));
+    let notification = (any::<i32>(), text.clone(), text.clone())
+        .prop_map(|(pid, channel, payload)| M::NotificationResponse(backend::NotificationResponse { pid, channel, payload }));
     let negotiate = (any::<i32>(), vec(text.clone(), 0..4)).prop_map(|(newest_minor, unknown)| {
-        M::NegotiateProtocolVersion(backend::NegotiateProtocolVersion {
-            newest_minor,
-            unknown,
-        })
+        M::NegotiateProtocolVersion(backend::NegotiateProtocolVersion { newest_minor, unknown })
     });
-    let parameter = (text.clone(), text.clone())
-        .prop_map(|(name, value)| M::ParameterStatus(backend::ParameterStatus { name, value }));
+    let parameter =
+        (text.clone(), text.clone()).prop_map(|(name, value)| M::ParameterStatus(backend::ParameterStatus { name, value }));
     prop_oneof![
         rows(text.clone()),
         bare(),
@@ -267,7 +200,6 @@ pub(super) fn backend_message(text: Text) -> impl Strategy<Value = backend::Mess
         fields(text.clone()).prop_map(M::ErrorResponse),
         fields(text.clone()).prop_map(M::NoticeResponse),
         text.prop_map(|tag| M::CommandComplete(backend::CommandComplete { tag })),
-        proptest::option::of(data())
-            .prop_map(|value| M::FunctionCallResponse(backend::FunctionCallResponse { value })),
+        proptest::option::of(data()).prop_map(|value| M::FunctionCallResponse(backend::FunctionCallResponse { value })),
     ]
 }

@@ -86,22 +86,14 @@ fn requests() {
 #[test]
 fn lengths_are_judged_at_once() {
     for len in [0, 1, 7, 10_005, 1 << 31, u32::MAX] {
-        assert_eq!(
-            decode(&len.to_be_bytes()),
-            Err(Violation::StartupLength),
-            "{len}"
-        );
+        assert_eq!(decode(&len.to_be_bytes()), Err(Violation::StartupLength), "{len}");
     }
     assert_eq!(decode(b"GET "), Err(Violation::StartupLength));
     assert_eq!(decode(b"\x16\x03\x01\x02"), Err(Violation::StartupLength));
     assert_eq!(decode(&[0, 0, 0x27]), Ok(None));
 
     let mut out = Vec::new();
-    startup::startup(
-        Version::V3_0,
-        [("user", "u".repeat(MAX_LEN - 11))],
-        &mut out,
-    );
+    startup::startup(Version::V3_0, [("user", "u".repeat(MAX_LEN - 11))], &mut out);
     assert_eq!(out.len(), MAX_LEN + 4);
     assert!(matches!(decode(&out), Ok(Some(_))));
 }
@@ -116,31 +108,14 @@ fn layout() {
     assert_eq!(message(b"user\0me\0\0\0"), refused);
     assert_eq!(message(b"\0user\0me\0\0"), refused);
     assert!(message(b"user\0me\0\0").is_ok());
-    assert_eq!(
-        Violation::StartupLayout.to_string(),
-        "invalid startup packet layout: expected terminator as last byte"
-    );
+    assert_eq!(Violation::StartupLayout.to_string(), "invalid startup packet layout: expected terminator as last byte");
 }
 
 #[test]
 fn cancel_secrets() {
-    for (len, accepted) in [
-        (0, false),
-        (3, false),
-        (4, true),
-        (32, true),
-        (256, true),
-        (257, false),
-    ] {
-        let buf = packet(
-            startup::code::CANCEL_REQUEST,
-            &[&[0, 0, 0, 9][..], &vec![7; len]].concat(),
-        );
-        assert_eq!(
-            matches!(decode(&buf), Ok(Some((Packet::Cancel(_), _)))),
-            accepted,
-            "{len}"
-        );
+    for (len, accepted) in [(0, false), (3, false), (4, true), (32, true), (256, true), (257, false)] {
+        let buf = packet(startup::code::CANCEL_REQUEST, &[&[0, 0, 0, 9][..], &vec![7; len]].concat());
+        assert_eq!(matches!(decode(&buf), Ok(Some((Packet::Cancel(_), _)))), accepted, "{len}");
     }
     let short = packet(startup::code::CANCEL_REQUEST, &[0, 0]);
     assert_eq!(decode(&short), Err(Violation::InsufficientData));
@@ -159,10 +134,7 @@ fn user_and_database() {
     }
     assert_eq!(Violation::NoUser.sqlstate().as_str(), "28000");
 
-    let long = StartupMessage::new(
-        Version::V3_0,
-        [("user", "u".repeat(70)), ("database", "d".repeat(64))],
-    );
+    let long = StartupMessage::new(Version::V3_0, [("user", "u".repeat(70)), ("database", "d".repeat(64))]);
     assert_eq!(long.user().unwrap().len(), 63);
     assert_eq!(long.database().unwrap(), "d".repeat(63).as_bytes());
 }
@@ -170,8 +142,7 @@ fn user_and_database() {
 #[test]
 fn versions() {
     let answer = |minor, options: &[&'static [u8]]| {
-        negotiate(Version { major: 3, minor }, options.iter().copied())
-            .map(|answer| (answer.newest_minor, answer.unknown))
+        negotiate(Version { major: 3, minor }, options.iter().copied()).map(|answer| (answer.newest_minor, answer.unknown))
     };
     const V3_0: i32 = 196_608;
     const V3_2: i32 = 196_610;
@@ -182,20 +153,12 @@ fn versions() {
     assert_eq!(answer(9999, &[]), Some((V3_2, vec![])));
     assert_eq!(answer(u16::MAX, &[]), Some((V3_2, vec![])));
     assert_eq!(answer(0, &[b"_pq_.a"]), Some((V3_0, vec![&b"_pq_.a"[..]])));
-    assert_eq!(
-        answer(2, &[b"_pq_.a", b"_pq_.b"]),
-        Some((V3_2, vec![&b"_pq_.a"[..], b"_pq_.b"]))
-    );
+    assert_eq!(answer(2, &[b"_pq_.a", b"_pq_.b"]), Some((V3_2, vec![&b"_pq_.a"[..], b"_pq_.b"])));
 }
 
 #[test]
 fn protocol_options_are_found() {
-    let parameters = [
-        ("user", "me"),
-        ("_pq_.compression", "on"),
-        ("_pq", "x"),
-        ("_pq_.", "y"),
-    ];
+    let parameters = [("user", "me"), ("_pq_.compression", "on"), ("_pq", "x"), ("_pq_.", "y")];
     let read = StartupMessage::new(Version::V3_2, parameters);
     let answer = read.negotiate().unwrap();
     assert_eq!(answer.unknown, [&b"_pq_.compression"[..], b"_pq_."]);
@@ -207,17 +170,9 @@ fn protocol_options_are_found() {
 
 #[test]
 fn other_major_versions() {
-    for (number, version) in [
-        (0x0002_0000, "2.0"),
-        (0x0004_0000, "4.0"),
-        (0, "0.0"),
-        (80_877_105, "1234.5681"),
-    ] {
+    for (number, version) in [(0x0002_0000, "2.0"), (0x0004_0000, "4.0"), (0, "0.0"), (80_877_105, "1234.5681")] {
         let violation = decode(&packet(number, b"\0")).unwrap_err();
-        assert_eq!(
-            violation.to_string(),
-            format!("unsupported frontend protocol {version}: server supports 3.0 to 3.2")
-        );
+        assert_eq!(violation.to_string(), format!("unsupported frontend protocol {version}: server supports 3.0 to 3.2"));
         assert_eq!(violation.sqlstate().as_str(), "0A000");
         assert!(violation.is_fatal());
     }

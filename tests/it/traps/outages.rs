@@ -1,6 +1,6 @@
 //! What pgdial cannot see for a while: the catalog, the feed, Postgres itself.
 
-use super::{one};
+use super::one;
 use crate::support::pgdial::{Config, Pgdial};
 use crate::support::postgres::Postgres;
 use crate::support::process::eventually;
@@ -38,7 +38,9 @@ fn nothing_from_memory_while_the_feed_is_down() {
         rig.warm(text);
         rig.client("x").rows(&format!("update t set n = {round}"));
         let before = rig.pgdial.log().matches("feed lost").count();
-        eventually("somebody listens", Duration::from_secs(5), || Postgres::shared().sql("postgres", &kill)[0][0].as_deref() == Some("1"));
+        eventually("somebody listens", Duration::from_secs(5), || {
+            Postgres::shared().sql("postgres", &kill)[0][0].as_deref() == Some("1")
+        });
         eventually("the loss is noticed", Duration::from_secs(1), || rig.pgdial.log().matches("feed lost").count() > before);
         rig.compare("deaf", text).unwrap();
     }
@@ -63,7 +65,10 @@ fn a_restart_of_postgres() {
         postgres.stop();
         std::thread::sleep(Duration::from_millis(200));
         let hits = pgdial.stat("cache.hits");
-        drop(Client::try_login(pgdial.addr(), &[("user", "app"), ("database", &database)]).map(|mut client| client.query("select n from t")));
+        drop(
+            Client::try_login(pgdial.addr(), &[("user", "app"), ("database", &database)])
+                .map(|mut client| client.query("select n from t")),
+        );
         assert_eq!(pgdial.stat("cache.hits"), hits, "from memory while Postgres is gone");
         postgres.start_again();
         postgres.client("app", &database).rows(&format!("update t set n = {round}"));

@@ -52,7 +52,8 @@ fn words_for_the_present_in_parameters() {
     rig.warm("select count(*) from t");
     rig.client("a").rows("insert into t values (clock_timestamp() + interval '3 seconds')");
     let mut ask = |value: &str| {
-        let out = Out::new().parse("", "select count(*) from t where at > $1", &[]).bind_text("", "", &[value]).execute("", 0).sync();
+        let out =
+            Out::new().parse("", "select count(*) from t where at > $1", &[]).bind_text("", "", &[value]).execute("", 0).sync();
         let client = rig.client("r");
         client.send(&out.0);
         rows(&client.until_ready(1), value)[0][0].clone()
@@ -106,7 +107,8 @@ fn rules_follow_a_reload() {
     let mut rig = one("reload", |config| config);
     rig.warm("select n from t");
     let config = Config::new(Postgres::shared(), &rig.database).pool(6).text("cache", "mode", "on").text("log", "level", "info");
-    rig.pgdial.reload(&config.text("invalidation", "catalog_check", "1s").tables("[[cache.rule]]\ntables = [\"other\"]\nttl = \"1h\""));
+    rig.pgdial
+        .reload(&config.text("invalidation", "catalog_check", "1s").tables("[[cache.rule]]\ntables = [\"other\"]\nttl = \"1h\""));
     rig.client("x").rows("update t set n = 5");
     eventually("no rule names the table any more", Duration::from_secs(3), || rig.client("r").value("select n from t") == "5");
     let before = rig.hits();

@@ -1,6 +1,6 @@
 //! Who waits for whom, and what is seen before a Sync.
 
-use super::{one};
+use super::one;
 use crate::support::encode::Out;
 use crate::support::postgres::Postgres;
 use crate::support::process::eventually;
@@ -96,7 +96,8 @@ fn commit_by_a_name_that_only_the_server_knows() {
         client.rows(&format!("update t set n = {round}"));
         client.send(&Out::new().bind_text("", "end", &[]).execute("", 0).flush().0);
         let end = std::time::Instant::now() + Duration::from_secs(5);
-        while !matches!(client.next(Duration::from_secs(1)), crate::support::wire::Received::Message(message) if message.tag == b'C') {
+        while !matches!(client.next(Duration::from_secs(1)), crate::support::wire::Received::Message(message) if message.tag == b'C')
+        {
             assert!(std::time::Instant::now() < end, "no CommandComplete");
         }
         rig.compare("unseen", "select n from t").unwrap();

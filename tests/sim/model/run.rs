@@ -32,11 +32,13 @@ impl Model {
             Op::DivideByZero => return refusal(b"22012", "division by zero"),
             Op::Begin | Op::Commit | Op::Rollback => self.transaction(&op),
             Op::CopyIn(table) => {
-                CopyResponse { overall_format: 0, formats: Formats::default() }.encode(backend::tag::COPY_IN_RESPONSE, &mut self.out);
+                CopyResponse { overall_format: 0, formats: Formats::default() }
+                    .encode(backend::tag::COPY_IN_RESPONSE, &mut self.out);
                 self.copy = Some(Copy { table: *table, extended, rows: Vec::new() });
             }
             Op::CopyOut(text) => {
-                CopyResponse { overall_format: 0, formats: Formats::default() }.encode(backend::tag::COPY_OUT_RESPONSE, &mut self.out);
+                CopyResponse { overall_format: 0, formats: Formats::default() }
+                    .encode(backend::tag::COPY_OUT_RESPONSE, &mut self.out);
                 backend::copy_data(text.as_bytes(), &mut self.out);
                 backend::copy_done(&mut self.out);
                 self.complete("COPY 1");
@@ -81,7 +83,19 @@ impl Model {
             }
             Op::Execute(name) => {
                 let inner = self.statement(name.as_bytes())?.clone();
-                if inner.parameters() > 0 || matches!(inner, Op::Empty | Op::Prepare(..) | Op::Execute(_) | Op::Begin | Op::Commit | Op::Rollback | Op::DiscardAll | Op::CopyIn(_)) {
+                if inner.parameters() > 0
+                    || matches!(
+                        inner,
+                        Op::Empty
+                            | Op::Prepare(..)
+                            | Op::Execute(_)
+                            | Op::Begin
+                            | Op::Commit
+                            | Op::Rollback
+                            | Op::DiscardAll
+                            | Op::CopyIn(_)
+                    )
+                {
                     return refusal(b"42601", format!("wrong use of prepared statement {name:?}"));
                 }
                 if inner.returns_rows() && !extended {
@@ -132,8 +146,12 @@ impl Model {
     fn transaction(&mut self, op: &Op) {
         match (op, self.block) {
             (Op::Begin, Block::None) => self.block = Block::In,
-            (Op::Begin, _) => report(Severity::Warning, b"25001", "there is already a transaction in progress").encode_notice(&mut self.out),
-            (_, Block::None) => report(Severity::Warning, b"25P01", "there is no transaction in progress").encode_notice(&mut self.out),
+            (Op::Begin, _) => {
+                report(Severity::Warning, b"25001", "there is already a transaction in progress").encode_notice(&mut self.out)
+            }
+            (_, Block::None) => {
+                report(Severity::Warning, b"25P01", "there is no transaction in progress").encode_notice(&mut self.out)
+            }
             _ => {}
         }
         let word = match (op, self.block) {

@@ -19,19 +19,11 @@ const PORTALS: &[&str] = &["", "", "", "p", "q"];
 
 /// The session of a seed.
 pub(crate) fn session(seed: u64, schema: &str, mix: Mix) -> Vec<Step> {
-    let mut maker = Maker {
-        rng: Rng::new(seed),
-        mix,
-        schema: schema.into(),
-    };
+    let mut maker = Maker { rng: Rng::new(seed), mix, schema: schema.into() };
     let count = 6 + maker.rng.below(14);
     let mut steps: Vec<Step> = (0..count).flat_map(|_| maker.steps()).collect();
     if maker.rng.chance(5) {
-        steps.push(step(
-            "unknown message",
-            Out::new().message(b'y', &[]),
-            Until::Silence,
-        ));
+        steps.push(step("unknown message", Out::new().message(b'y', &[]), Until::Silence));
     }
     steps
 }
@@ -54,39 +46,23 @@ impl Maker {
             80..=86 => self.portals(),
             87..=91 => vec![self.copy_simple()],
             92..=96 => vec![self.copy_extended()],
-            97 => vec![step(
-                "sync",
-                Out::new().sync().sync().flush().sync(),
-                Until::Ready(3),
-            )],
+            97 => vec![step("sync", Out::new().sync().sync().flush().sync(), Until::Ready(3))],
             _ => vec![self.function_call()],
         }
     }
 
     fn simple(&mut self) -> Step {
         let text = simple(&mut self.rng, self.mix, &self.schema);
-        step(
-            &format!("query {text}"),
-            Out::new().query(&text),
-            Until::Ready(1),
-        )
+        step(&format!("query {text}"), Out::new().query(&text), Until::Ready(1))
     }
 
     /// Parse, Bind, Describe, Execute: what a driver sends.
     fn whole(&mut self, out: Out, note: &mut String) -> Out {
         let name = *self.rng.pick(STATEMENTS);
-        let portal = if self.rng.chance(80) {
-            ""
-        } else {
-            *self.rng.pick(PORTALS)
-        };
+        let portal = if self.rng.chance(80) { "" } else { *self.rng.pick(PORTALS) };
         let (text, parameters) = parsed(&mut self.rng, self.mix, &self.schema);
         note.push_str(&format!(" [{name:?} {text}]"));
-        let mut out = if !name.is_empty() && self.rng.chance(50) {
-            out.close(b'S', name)
-        } else {
-            out
-        };
+        let mut out = if !name.is_empty() && self.rng.chance(50) { out.close(b'S', name) } else { out };
         out = out.parse(name, &text, &[]);
         if self.rng.chance(40) {
             out = out.describe(b'S', name);
@@ -95,11 +71,7 @@ impl Maker {
         if self.rng.chance(50) {
             out = out.describe(b'P', portal);
         }
-        let limit = if self.rng.chance(15) {
-            1 + self.rng.below(4) as i32
-        } else {
-            0
-        };
+        let limit = if self.rng.chance(15) { 1 + self.rng.below(4) as i32 } else { 0 };
         out.execute(portal, limit)
     }
 
@@ -188,11 +160,8 @@ impl Maker {
         let mut steps = Vec::new();
         for _ in 0..1 + self.rng.below(3) {
             let mut note = "flushed".to_string();
-            let out = if self.rng.chance(60) {
-                self.whole(Out::new(), &mut note)
-            } else {
-                self.random_messages(Out::new(), &mut note)
-            };
+            let out =
+                if self.rng.chance(60) { self.whole(Out::new(), &mut note) } else { self.random_messages(Out::new(), &mut note) };
             steps.push(step(&note, out.flush(), Until::Silence));
         }
         steps.push(step("sync", Out::new().sync(), Until::Ready(1)));
@@ -212,39 +181,18 @@ impl Maker {
     /// A portal run a few rows at a time over several batches of one transaction.
     fn portals(&mut self) -> Vec<Step> {
         let text = format!("select a, b from {}.t order by a", self.schema);
-        let begin = Out::new()
-            .query("begin")
-            .parse("", &text, &[])
-            .bind("p", "", &[], &[], &[])
-            .execute("p", 2)
-            .sync();
+        let begin = Out::new().query("begin").parse("", &text, &[]).bind("p", "", &[], &[], &[]).execute("p", 2).sync();
         let mut steps = vec![step("portal p", begin, Until::Ready(2))];
         for _ in 0..1 + self.rng.below(4) {
             let rows = self.rng.below(4) as i32;
             steps.push(match self.rng.below(5) {
-                0 => step(
-                    "execute p, flush",
-                    Out::new().execute("p", rows).flush(),
-                    Until::Silence,
-                ),
+                0 => step("execute p, flush", Out::new().execute("p", rows).flush(), Until::Silence),
                 1 => self.well_formed(),
-                2 => step(
-                    "query",
-                    Out::new().query("select 'between'"),
-                    Until::Silence,
-                ),
-                _ => step(
-                    "execute p, sync",
-                    Out::new().execute("p", rows).sync(),
-                    Until::Ready(1),
-                ),
+                2 => step("query", Out::new().query("select 'between'"), Until::Silence),
+                _ => step("execute p, sync", Out::new().execute("p", rows).sync(), Until::Ready(1)),
             });
         }
-        let end = if self.rng.chance(70) {
-            "commit"
-        } else {
-            "rollback"
-        };
+        let end = if self.rng.chance(70) { "commit" } else { "rollback" };
         steps.push(step("sync", Out::new().sync(), Until::Silence));
         steps.push(step(end, Out::new().query(end), Until::Ready(1)));
         steps
@@ -287,13 +235,8 @@ impl Maker {
     fn copy_extended(&mut self) -> Step {
         let mut note = "copy by Execute".to_string();
         let text = format!("copy {}.u from stdin", self.schema);
-        let mut out = Out::new()
-            .close(b'S', "copy")
-            .close(b'P', "copyportal")
-            .parse("copy", &text, &[]);
-        out = out
-            .bind("copyportal", "copy", &[], &[], &[])
-            .execute("copyportal", 0);
+        let mut out = Out::new().close(b'S', "copy").close(b'P', "copyportal").parse("copy", &text, &[]);
+        out = out.bind("copyportal", "copy", &[], &[], &[]).execute("copyportal", 0);
         if self.rng.chance(30) {
             note.push_str(" early Sync");
             out = out.sync();
@@ -311,11 +254,7 @@ impl Maker {
     /// Now and then the write goes out in pieces, cut where no message ends.
     fn cut(&mut self, mut step: Step) -> Step {
         if self.rng.chance(15) {
-            let bytes: Vec<u8> = step
-                .writes
-                .iter()
-                .flat_map(|out| out.0.iter().copied())
-                .collect();
+            let bytes: Vec<u8> = step.writes.iter().flat_map(|out| out.0.iter().copied()).collect();
             let at = 1 + self.rng.below(bytes.len() - 1);
             let (head, tail) = bytes.split_at(at);
             step.writes = vec![Out(head.to_vec()), Out(tail.to_vec())];
@@ -325,9 +264,5 @@ impl Maker {
 }
 
 fn step(note: &str, out: Out, until: Until) -> Step {
-    Step {
-        note: note.into(),
-        writes: vec![out],
-        until,
-    }
+    Step { note: note.into(), writes: vec![out], until }
 }

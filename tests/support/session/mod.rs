@@ -46,19 +46,13 @@ pub(crate) struct Run {
 impl Run {
     /// The step a line belongs to.
     pub(crate) fn step_of(&self, line: usize) -> usize {
-        self.starts
-            .partition_point(|start| *start <= line)
-            .saturating_sub(1)
+        self.starts.partition_point(|start| *start <= line).saturating_sub(1)
     }
 }
 
 /// Plays steps on a fresh connection. `pace` = the run whose message counts to wait for, if there was one.
 pub(crate) fn play(steps: &[Step], addr: SocketAddr, database: &str, pace: Option<&Run>) -> Run {
-    let mut run = Run {
-        lines: Vec::new(),
-        counts: Vec::new(),
-        starts: Vec::new(),
-    };
+    let mut run = Run { lines: Vec::new(), counts: Vec::new(), starts: Vec::new() };
     let mut ids = Ids::default();
     let mut client = Client::login(addr, &[("user", "app"), ("database", database)]);
     for (index, step) in steps.iter().enumerate() {
@@ -79,24 +73,12 @@ pub(crate) fn play(steps: &[Step], addr: SocketAddr, database: &str, pace: Optio
     // What is still on its way when the session is over shows as well.
     run.starts.push(run.lines.len());
     client.send(&Out::new().terminate().0);
-    read(
-        &mut client,
-        Until::Ready(usize::MAX),
-        None,
-        &mut run.lines,
-        &mut ids,
-    );
+    read(&mut client, Until::Ready(usize::MAX), None, &mut run.lines, &mut ids);
     run
 }
 
 /// Reads what a step is answered with; true if the connection is over.
-fn read(
-    client: &mut Client,
-    until: Until,
-    expected: Option<usize>,
-    lines: &mut Vec<String>,
-    ids: &mut Ids,
-) -> bool {
+fn read(client: &mut Client, until: Until, expected: Option<usize>, lines: &mut Vec<String>, ids: &mut Ids) -> bool {
     let (mut ready, mut count) = (0, 0);
     loop {
         let (enough, limit) = match (until, expected) {
@@ -149,15 +131,9 @@ pub(crate) fn prepare(straight: &mut Client, schema: &str) {
     straight.rows("set client_min_messages = warning");
     straight.rows(&format!("drop schema if exists {schema} cascade"));
     straight.rows(&format!("create schema {schema}"));
-    straight.rows(&format!(
-        "create table {schema}.t (a int primary key, b text)"
-    ));
+    straight.rows(&format!("create table {schema}.t (a int primary key, b text)"));
     straight.rows(&format!("create table {schema}.u (a int, b text)"));
-    straight.rows(&format!(
-        "insert into {schema}.t select i, 'row ' || i from generate_series(1, 5) i"
-    ));
+    straight.rows(&format!("insert into {schema}.t select i, 'row ' || i from generate_series(1, 5) i"));
     let body = "begin raise notice 'note %', i; if i = 3 then raise exception 'three'; end if; return i; end";
-    straight.rows(&format!(
-        "create function {schema}.f(i int) returns int language plpgsql as $$ {body} $$"
-    ));
+    straight.rows(&format!("create function {schema}.f(i int) returns int language plpgsql as $$ {body} $$"));
 }

@@ -98,10 +98,7 @@ const WITH_PARAMETERS: &[(&str, usize)] = &[
     ("select a, b from {s}.t where a > $1 order by a limit $2", 2),
     ("select * from {s}.t where a = $1", 1),
     ("select i from generate_series(1, $1::int) i", 1),
-    (
-        "insert into {s}.t values ($1, $2) on conflict do nothing",
-        2,
-    ),
+    ("insert into {s}.t values ($1, $2) on conflict do nothing", 2),
     ("insert into {s}.u values ($1, $2) returning a, b", 2),
     ("update {s}.t set b = $2 where a = $1", 2),
     ("delete from {s}.u where a = $1", 1),
@@ -121,21 +118,13 @@ pub(super) fn simple(rng: &mut Rng, mix: Mix, schema: &str) -> String {
 
 /// A text for Parse, and how many parameters it takes.
 pub(super) fn parsed(rng: &mut Rng, mix: Mix, schema: &str) -> (String, usize) {
-    let (text, parameters) = if rng.chance(55) {
-        *rng.pick(WITH_PARAMETERS)
-    } else {
-        (plain(rng, mix), 0)
-    };
+    let (text, parameters) = if rng.chance(55) { *rng.pick(WITH_PARAMETERS) } else { (plain(rng, mix), 0) };
     (text.replace("{s}", schema), parameters)
 }
 
 /// Values that mostly fit, now and then not.
 pub(super) fn values(rng: &mut Rng, parameters: usize) -> Vec<Value> {
-    let count = if rng.chance(4) {
-        rng.below(4)
-    } else {
-        parameters
-    };
+    let count = if rng.chance(4) { rng.below(4) } else { parameters };
     let value = |rng: &mut Rng| match rng.below(20) {
         0 => None,
         1 => Some(b"not a number".to_vec()),

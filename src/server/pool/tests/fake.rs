@@ -35,10 +35,7 @@ impl Connector for Fake {
     async fn connect(&self, _: SetId) -> Result<Conn> {
         let server = Arc::clone(&self.0);
         let id = server.dials.fetch_add(1, Ordering::SeqCst);
-        tokio::time::sleep(Duration::from_micros(
-            server.dial_micros.load(Ordering::SeqCst),
-        ))
-        .await;
+        tokio::time::sleep(Duration::from_micros(server.dial_micros.load(Ordering::SeqCst))).await;
         if server.stuck.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }
@@ -72,15 +69,11 @@ impl Drop for Conn {
 
 impl Server {
     pub(super) fn kill_all(&self) {
-        self.killed_below
-            .store(self.dials.load(Ordering::SeqCst), Ordering::SeqCst);
+        self.killed_below.store(self.dials.load(Ordering::SeqCst), Ordering::SeqCst);
     }
 
     pub(super) fn enter(&self, id: u32) {
-        assert!(
-            self.in_use.lock().insert(id),
-            "two clients on one connection"
-        );
+        assert!(self.in_use.lock().insert(id), "two clients on one connection");
     }
 
     pub(super) fn leave(&self, id: u32) {
