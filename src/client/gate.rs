@@ -31,6 +31,7 @@ pub struct Gate {
     /// Read buffers.
     pub buffers: Arc<Buffers>,
     clients: AtomicUsize,
+    sessions: AtomicUsize,
     closed: AtomicBool,
 }
 
@@ -67,6 +68,7 @@ impl Gate {
             counts,
             buffers: Arc::default(),
             clients: AtomicUsize::new(0),
+            sessions: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
         }
     }
@@ -123,13 +125,12 @@ impl Gate {
         Ok(pool.clone())
     }
 
-    /// A place for one more client; given back when the guard is dropped.
+    /// One more connection; counted until the guard is dropped.
     pub fn enter(self: &Arc<Self>) -> Entry {
-        let before = self.clients.fetch_add(1, Relaxed);
+        self.clients.fetch_add(1, Relaxed);
         self.counts.clients.connected.up();
         self.counts.clients.total.inc();
-        let fits = before < self.config.load().listen.max_clients;
-        Entry { gate: Arc::clone(self), fits }
+        Entry { gate: Arc::clone(self), admitted: false }
     }
 
     /// No new clients from here on.
@@ -158,15 +159,27 @@ impl Gate {
     }
 }
 
-/// One client's place.
+/// One connection, from accept to close.
 pub struct Entry {
     gate: Arc<Gate>,
-    /// There was room for it. A client for which there is none may still cancel, and is told.
-    pub fits: bool,
+    admitted: bool,
+}
+
+impl Entry {
+    /// Takes one of the `max_clients` places. Only a client that has logged in needs one: cancel requests, and connections
+    /// that never say who they are, must not keep others out.
+    pub fn admit(&mut self) -> bool {
+        let before = self.gate.sessions.fetch_add(1, Relaxed);
+        self.admitted = true;
+        before < self.gate.config.load().listen.max_clients
+    }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
+        if self.admitted {
+            self.gate.sessions.fetch_sub(1, Relaxed);
+        }
         self.gate.clients.fetch_sub(1, Relaxed);
         self.gate.counts.clients.connected.down();
     }

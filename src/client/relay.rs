@@ -177,7 +177,7 @@ impl Relay {
             // Room that has come up lets the other side be read again, and nobody would wake us for that.
             moved |= self.flush(cx);
             self.meter.take(&mut self.engine);
-            if let Some(end) = self.is_over() {
+            if let Some(end) = self.ending {
                 return Poll::Ready(end);
             }
             if !moved {
@@ -187,12 +187,8 @@ impl Relay {
         self.on_signals(cx, now);
         self.on_timer(cx, now);
         self.flush(cx);
-        self.is_over().map_or(Poll::Pending, Poll::Ready)
-    }
-
-    fn is_over(&self) -> Option<End> {
-        let flushed = self.engine.client_out.is_empty() || self.client_eof;
-        self.ending.filter(|_| flushed)
+        // A client that reads nothing must not keep its server: what it is still to be told is said behind that.
+        self.ending.map_or(Poll::Pending, Poll::Ready)
     }
 
     fn server_turn(&mut self, cx: &mut Context<'_>, buffer: &mut Vec<u8>, now: Instant) -> bool {

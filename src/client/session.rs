@@ -20,13 +20,13 @@ use super::meter::Meter;
 use super::relay::{Parts, Relay};
 
 /// Serves the client until it goes. The place it takes is given back at the end.
-pub(super) async fn serve(stream: Stream, peer: Peer, context: Arc<LoginContext>, gate: Arc<Gate>, entry: Entry) {
+pub(super) async fn serve(stream: Stream, peer: Peer, context: Arc<LoginContext>, gate: Arc<Gate>, mut entry: Entry) {
     let limit = gate.config().listen.login_timeout;
     // Boxed: a login's buffers and TLS handshake must not be part of what an idle client costs.
     let attempt = Box::pin(login(stream, peer, &context));
     let outcome = if limit.is_zero() { Ok(attempt.await) } else { tokio::time::timeout(limit, attempt).await };
     match outcome {
-        Ok(Ok(Outcome::Session(client))) => run(client, &gate, &entry).await,
+        Ok(Ok(Outcome::Session(client))) => run(client, &gate, &mut entry).await,
         Ok(Ok(Outcome::Cancel(key))) => {
             gate.counts.clients.cancels.inc();
             gate.registry.cancel(&key).await;
@@ -45,7 +45,7 @@ pub(super) async fn serve(stream: Stream, peer: Peer, context: Arc<LoginContext>
     }
 }
 
-async fn run(mut client: LoggedIn, gate: &Arc<Gate>, entry: &Entry) {
+async fn run(mut client: LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) {
     let began = Instant::now();
     let (user, database, peer) = (client.user.clone(), client.database.clone(), client.peer);
     match Box::pin(open(&mut client, gate, entry)).await {
@@ -84,8 +84,8 @@ struct Opened {
     guest: Guest,
 }
 
-async fn open(client: &mut LoggedIn, gate: &Arc<Gate>, entry: &Entry) -> Result<Opened> {
-    if !entry.fits {
+async fn open(client: &mut LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) -> Result<Opened> {
+    if !entry.admit() {
         gate.counts.clients.rejected.inc(Rejected::TooManyClients);
         return Err(Error::new(Kind::Limit, "sorry, too many clients already").with_hint("Raise [listen] max_clients."));
     }

@@ -7,16 +7,21 @@ use super::settings::redacted;
 /// that is the safe assumption about a key nobody thought of.
 const LIVE: &[&str] = &[
     "auth.",
-    "cache.default.ttl",
-    "cache.rule",
     "listen.client_idle_timeout",
     "listen.login_timeout",
     "listen.max_clients",
     "listen.tls",
     "log.slow_query",
+    "pool.check_delay",
     "pool.checkout_timeout",
+    "pool.connect_timeout",
     "pool.idle_in_transaction_timeout",
+    "pool.idle_timeout",
+    "pool.max_lifetime",
+    "pool.min_idle",
+    "pool.order",
     "pool.query_timeout",
+    "pool.size",
     "user",
 ];
 

@@ -235,13 +235,26 @@ fn auth_rules_match_first_to_last() {
 
 #[test]
 fn a_reload_says_what_changed_and_what_must_wait() {
-    let old = good("[pool]\ncheckout_timeout = '1s'\n[[user]]\nname = 'a'\npassword = 'hunter1'\n");
+    let old = good(
+        "[pool]\ncheckout_timeout = '1s'\n[[cache.rule]]\ntables = ['*']\nttl = '1s'\n[[user]]\nname = 'a'\npassword = 'hunter1'\n",
+    );
     let new = good(
-        "[pool]\ncheckout_timeout = '2s'\n[listen]\naddress = '127.0.0.1:7000'\n[[user]]\nname = 'a'\npassword = 'hunter2'\n",
+        "[pool]\ncheckout_timeout = '2s'\nsize = 7\n[[cache.rule]]\ntables = ['*']\nttl = '5s'\n[listen]\naddress = '127.0.0.1:7000'\n[[user]]\nname = 'a'\npassword = 'hunter2'\n",
     );
     let changes = reload::diff(&old, &new);
     let lines: Vec<_> = changes.iter().map(|change| (change.key.as_str(), change.needs_restart)).collect();
-    assert_eq!(lines, [("listen.address", true), ("pool.checkout_timeout", false), ("user[0].password", false)]);
+    assert_eq!(
+        lines,
+        [
+            // Rules are built into the caches.
+            ("cache.rule[0].ttl", true),
+            ("listen.address", true),
+            ("pool.checkout_timeout", false),
+            // Pools follow their new options.
+            ("pool.size", false),
+            ("user[0].password", false)
+        ]
+    );
     assert!(!format!("{changes:?}").contains("hunter"));
     assert_eq!(reload::diff(&new, &new), []);
 }

@@ -43,6 +43,30 @@ fn one_client_too_many() {
 }
 
 #[test]
+fn connections_that_never_log_in_keep_nobody_out() {
+    let (config, database) = config("half_open");
+    let pgdial = Pgdial::start(&config.pool(2).set("listen", "max_clients", "2"));
+    let half_open: Vec<TcpStream> = (0..6).map(|_| TcpStream::connect(pgdial.addr()).unwrap()).collect();
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(refusal(&pgdial, &database), None);
+    drop(half_open);
+}
+
+#[test]
+fn a_reader_that_stops_loses_its_server_at_query_timeout() {
+    let (config, database) = config("stuck");
+    let pgdial = Pgdial::start(&config.pool(1).text("pool", "query_timeout", "500ms"));
+    let mut stuck = pgdial.client(&database);
+    stuck.send(&Out::new().query("select repeat('x', 5000000) from generate_series(1, 40)").0);
+    std::thread::sleep(Duration::from_millis(200));
+    let began = Instant::now();
+    assert_eq!(pgdial.client(&database).value("select 1"), "1");
+    assert!(began.elapsed() < Duration::from_secs(3), "the server was kept");
+    assert!(pgdial.stat("traffic.client_bytes_out") > 100_000);
+    assert!(pgdial.stat("traffic.server_bytes_out") > 50);
+}
+
+#[test]
 fn no_server_in_time() {
     let (config, database) = config("checkout");
     let pgdial = Pgdial::start(&config.pool(1).text("pool", "checkout_timeout", "300ms"));

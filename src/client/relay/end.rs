@@ -3,6 +3,8 @@
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use tokio::io::AsyncWriteExt;
+
 use crate::error::{Error, Kind};
 
 use super::super::pipe;
@@ -13,6 +15,7 @@ impl Relay {
     pub(super) async fn finish(&mut self) {
         self.slot.set_waiting(false);
         self.wait = Wait::Replies;
+        let farewell = std::mem::take(&mut self.engine.client_out);
         self.engine.hang_up();
         let cleaned = tokio::time::timeout(CLEAN_LIMIT, std::future::poll_fn(|cx| self.clean(cx))).await;
         if cleaned.is_err() {
@@ -20,6 +23,16 @@ impl Relay {
         }
         self.release();
         self.lease = None;
+        // Whether it arrives is the client's affair.
+        let _ = tokio::time::timeout(FAREWELL_LIMIT, self.part(farewell)).await;
+    }
+
+    /// The last bytes for the client, and the end of its stream.
+    async fn part(&mut self, farewell: Vec<u8>) {
+        if !self.client_eof && !farewell.is_empty() {
+            let said = self.stream.write_all(&farewell).await;
+            self.meter.client_got(if said.is_ok() { farewell.len() } else { 0 });
+        }
         let _ = std::future::poll_fn(|cx| pipe::shutdown(&mut self.stream, cx)).await;
     }
 
@@ -58,3 +71,5 @@ impl Relay {
 
 /// For DISCARD ALL after a client has gone.
 const CLEAN_LIMIT: Duration = Duration::from_secs(5);
+/// For a client to read why its session has ended.
+const FAREWELL_LIMIT: Duration = Duration::from_secs(5);
