@@ -41,8 +41,10 @@ lint:
 	@if command -v cargo-deny >/dev/null; then cargo deny check; \
 	else echo "cargo-deny is not installed, deny.toml was not checked (cargo install cargo-deny)"; fi
 
+# Beside straight Postgres and, where it is installed, PgBouncer; what the figures mean: docs/BENCHMARKS.md.
 bench: setup
-	$(CARGO) bench --locked
+	$(CARGO) build --release --locked
+	@target="$${CARGO_TARGET_DIR:-target}"; exec python3 benches/peers/run.py --pgdial "$$target/release/pgdial" $(ARGS)
 
 # Blind mutation of every target for so long, on stable Rust; with cargo-fuzz, coverage guides it: see fuzz/Cargo.toml.
 fuzz:
@@ -61,7 +63,7 @@ help:
 	@echo "test-versions       the outside tests on each installed Postgres, and on 17 and 18"
 	@echo "drivers             psycopg, asyncpg, SQLAlchemy and node-postgres"
 	@echo "lint                format, clippy, doc, cargo-deny"
-	@echo "bench               micro benchmarks"
+	@echo "bench [ARGS=...]    beside straight Postgres and PgBouncer, about 6 minutes"
 	@echo "fuzz [SECONDS=60]   each fuzz target for so long"
 	@echo "soak [SESSIONS=N]   random sessions, straight and through pgdial"
 	@echo "setup               installs what is missing (Debian), or says what"
