@@ -64,18 +64,21 @@ impl Engine {
 
     /// Behind a Parse that was written for a client: what does the statement look like?
     pub(super) fn learn(&mut self, plan: &Arc<Plan>) {
-        if plan.described().rows.is_some() {
+        let generation = self.shared.schema_generation();
+        if plan.columns(generation).is_some() {
             return;
         }
         let Some(server) = self.server.as_mut() else { return };
         Describe { target: Target::Statement, name: plan.name() }.encode(&mut self.server_out);
-        server.ledger.push(Ask::Describe, Owner::Learn, Some(Box::new(Undo::Learning(Arc::clone(plan)))));
+        server.ledger.push(Ask::Describe, Owner::Learn, Some(Box::new(Undo::Learning(Arc::clone(plan), generation))));
     }
 
     /// A part of the answer to [`Engine::learn`]. Long ones are not kept: they are of no use but in a failed transaction.
     pub(super) fn learnt(&self, message: u8, body: &[u8], whole: bool) {
         use crate::wire::backend::tag;
-        let Some(Undo::Learning(plan)) = self.server.as_ref().and_then(|server| server.ledger.head_undo()) else { return };
+        let Some(Undo::Learning(plan, generation)) = self.server.as_ref().and_then(|server| server.ledger.head_undo()) else {
+            return;
+        };
         match message {
             tag::PARAMETER_DESCRIPTION if whole => {
                 let mut message = vec![tag::PARAMETER_DESCRIPTION];
@@ -83,8 +86,16 @@ impl Engine {
                 message.extend_from_slice(body);
                 plan.describe(|described| described.parameters = Some(message.into()));
             }
-            tag::ROW_DESCRIPTION => plan.describe(|described| described.rows = Some(true)),
-            tag::NO_DATA => plan.describe(|described| described.rows = Some(false)),
+            tag::ROW_DESCRIPTION => {
+                plan.describe(|described| described.rows = Some(true));
+                if whole {
+                    plan.note_columns(*generation, super::columns::number_of(body));
+                }
+            }
+            tag::NO_DATA => {
+                plan.describe(|described| described.rows = Some(false));
+                plan.note_columns(*generation, 0);
+            }
             _ => {}
         }
     }

@@ -121,7 +121,7 @@ impl Engine {
         if self.server.is_none() {
             return Ok(Next::Wants(Want::Server));
         }
-        if self.must_settle(&message, route) {
+        if self.must_learn(&message, route) || self.must_settle(&message, route) {
             return Ok(Next::Wants(Want::Replies));
         }
         let in_copy = self.is_copy_open();
@@ -353,8 +353,9 @@ impl Engine {
         if may_change_status(class) {
             self.unsettle();
         }
-        if matches!(class.kind, Kind::Ddl | Kind::Opaque | Kind::Do | Kind::Call) {
+        if may_change_schema(class) {
             self.shared.schema_changed();
+            self.changes_schema = true;
         }
         self.local_settings |= class.sets_local;
         self.note_for_cache(class);
@@ -455,4 +456,11 @@ fn enough_of(header: Header) -> Result<usize, Error> {
         tag::QUERY | tag::PARSE if header.len <= TEXT_MAX => Ok(header.len),
         _ => Ok(header.len.min(WHOLE_MAX)),
     }
+}
+
+/// What DO and CALL run is not known either, but an application that calls procedures all day must not have all its
+/// statements looked at again after each.
+fn may_change_schema(class: &Statement) -> bool {
+    let definition = class.kind == Kind::Ddl && !class.effects.contains(Effects::TEMP);
+    definition || (class.kind == Kind::Opaque && (class.is_opaque() || class.writes_unknown()))
 }

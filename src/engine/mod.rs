@@ -25,6 +25,7 @@
 //! reach the client only while the ledger's head is the client's; nothing of the client is sent behind a message whose
 //! outcome decides how the next one must be sent.
 
+mod columns;
 mod decide;
 mod depend;
 mod failed;
@@ -65,6 +66,8 @@ pub struct Engine {
     session: Session,
     server: Option<Box<Server>>,
     status: TransactionStatus,
+    /// The transaction may change the schema: once more at its end, when others see it.
+    changes_schema: bool,
     /// A text that was not understood is outstanding.
     doubt: Option<Doubt>,
     /// Something is outstanding after which `status` may be another.
@@ -237,6 +240,7 @@ impl Engine {
             session,
             server: None,
             status: TransactionStatus::Idle,
+            changes_schema: false,
             doubt: None,
             unsettled: false,
             unsettled_at: 0,

@@ -105,8 +105,9 @@ impl Engine {
             Receipt::Failed { owner, hint, own, skipped } => {
                 self.settle_doubt(body);
                 let told = told_by(own.as_deref());
+                let changed = matches!(own.as_deref(), Some(Undo::ColumnsChanged));
                 self.failed(own, skipped);
-                let renamed = self.renamed(body, told.as_ref(), hint);
+                let renamed = if changed { Some(self.columns_changed()) } else { self.renamed(body, told.as_ref(), hint) };
                 self.fail_fill();
                 if owner == Owner::Own {
                     return Err(broken("it refused a clean-up of ours"));
@@ -178,8 +179,11 @@ impl Engine {
 
     fn passed_on(&mut self, body: &[u8]) {
         self.tally.errors += 1;
-        let severity = Fields::decode(body).ok().and_then(|fields| fields.severity());
-        self.fatal |= matches!(severity, Some(Severity::Fatal | Severity::Panic));
+        let Ok(fields) = Fields::decode(body) else { return };
+        self.fatal |= matches!(fields.severity(), Some(Severity::Fatal | Severity::Panic));
+        if fields.get(b'R') == Some(b"RevalidateCachedQuery") && fields.get(b'C') == Some(b"0A000") {
+            self.shared.learn_refusal(fields.iter().map(|(code, text)| (code, text.to_vec())).collect());
+        }
     }
 
     fn row(&mut self) -> Result<Sink, Error> {
@@ -305,6 +309,9 @@ impl Engine {
     }
 
     fn settle_transaction(&mut self) {
+        if self.status == TransactionStatus::Idle && std::mem::take(&mut self.changes_schema) {
+            self.shared.schema_changed();
+        }
         if let Some(statement) = self.running.take() {
             let rows = std::mem::take(&mut self.rows);
             self.finished = Some(Finished { statement, hit: false, rows });
@@ -368,7 +375,7 @@ impl Engine {
                     server.ledger.mark_evicted(id, true);
                 }
             }
-            Undo::Learning(_) | Undo::StandIn { .. } => {}
+            Undo::Learning(..) | Undo::StandIn { .. } | Undo::ColumnsChanged => {}
             Undo::Injected(id) => {
                 server.plans.remove(id);
                 server.ledger.mark_evicted(id, true);
@@ -414,7 +421,8 @@ fn told_by(own: Option<&Undo>) -> Option<Told> {
     match own? {
         Undo::Named { name, .. } => Some(Told { name: name.clone(), requires: None }),
         Undo::StandIn { name, requires } => Some(Told { name: name.clone(), requires: *requires }),
-        Undo::Learning(_)
+        Undo::Learning(..)
+        | Undo::ColumnsChanged
         | Undo::Injected(_)
         | Undo::Evicted { .. }
         | Undo::Closed { .. }

@@ -42,6 +42,7 @@ impl Engine {
         }
         let plan = self.shared.plans.intern(parse.text, parse.types.as_bytes(), self.session.epoch, &class);
         let previous = self.session.statements.insert(parse.name, Arc::clone(&plan));
+        self.session.statements.set_as_of(parse.name, self.shared.schema_generation());
         let name: Box<[u8]> = parse.name.into();
         if self.session.materialised {
             return self.send_undoable(Ask::Parse, Undo::Named { name, previous, written: None }, message, route);
@@ -110,6 +111,7 @@ impl Engine {
             return None;
         }
         self.session.statements.insert(parse.name, plan);
+        self.session.statements.set_as_of(parse.name, self.shared.schema_generation());
         super::synth::local(Local::ParseComplete, &mut self.client_out);
         super::synth::ready_for_query(TransactionStatus::Idle, &mut self.client_out);
         self.tally.batches += 1;
@@ -152,7 +154,10 @@ impl Engine {
         {
             return self.drop_rest(message);
         }
-        self.provide(&plan, route);
+        if self.has_changed(bind.statement, &plan) && self.refuse_changed(route) {
+            return self.drop_rest(message);
+        }
+        self.provide_for(bind.statement, &plan, route);
         route.settle(&mut self.server_out);
         let left = message.body.len();
         rename_bind(&bind, plan.name(), message, left, &mut self.server_out);
@@ -170,7 +175,10 @@ impl Engine {
                     if self.lacks(&plan) && self.is_refused_by_failure(&plan.class) && self.describe_stand_in(&plan, route) {
                         return;
                     }
-                    self.provide(&plan, route);
+                    if self.has_changed(name, &plan) && self.refuse_changed(route) {
+                        return;
+                    }
+                    self.provide_for(name, &plan, route);
                     route.settle(&mut self.server_out);
                     Describe { target: Target::Statement, name: plan.name() }.encode(&mut self.server_out);
                     if let Some(server) = self.server.as_mut() {
@@ -264,7 +272,7 @@ impl Engine {
     }
 
     /// Sees to it that the server has the plan.
-    fn provide(&mut self, plan: &Plan, route: &mut Route<'_>) {
+    pub(super) fn provide(&mut self, plan: &Plan, route: &mut Route<'_>) {
         if self.server.as_mut().is_some_and(|server| server.plans.touch(plan.id())) {
             self.tally.plan_hits += 1;
             return;
@@ -275,7 +283,7 @@ impl Engine {
     }
 
     /// Closes what has to go before the plan is parsed: the plan itself if the server has it, the least used if it is full.
-    fn make_room(&mut self, plan: &Plan, known: bool, route: &mut Route<'_>) {
+    pub(super) fn make_room(&mut self, plan: &Plan, known: bool, route: &mut Route<'_>) {
         route.settle(&mut self.server_out);
         let Some(server) = self.server.as_mut() else { return };
         if known {
@@ -290,7 +298,7 @@ impl Engine {
         }
     }
 
-    fn write_parse(&mut self, plan: &Plan, owner: Owner, undo: Undo, route: &mut Route<'_>) {
+    pub(super) fn write_parse(&mut self, plan: &Plan, owner: Owner, undo: Undo, route: &mut Route<'_>) {
         route.settle(&mut self.server_out);
         encode_parse(plan.name(), plan, &mut self.server_out);
         self.tally.prepared += 1;

@@ -12,6 +12,9 @@ use crate::invalidation::{Footprint, Names, Scope, footprint};
 use crate::plan::Plans;
 use crate::query::{Classifier, Effects, FunctionClass, Snapshot, Statement};
 
+/// The fields of an ErrorResponse.
+pub(super) type Refusal = Vec<(u8, Vec<u8>)>;
+
 /// One database, as seen by the engines of its clients.
 pub struct Shared {
     /// Reads statements.
@@ -27,6 +30,8 @@ pub struct Shared {
     opaque: Arc<Statement>,
     function_call: Arc<Statement>,
     generation: AtomicU64,
+    /// The last 0A000 for changed columns that Postgres gave.
+    refusal: Mutex<Option<Refusal>>,
     epochs: AtomicU64,
 }
 
@@ -44,6 +49,7 @@ impl Shared {
             opaque: Arc::new(opaque),
             function_call: Arc::new(function_call),
             generation: AtomicU64::new(0),
+            refusal: Mutex::new(None),
             epochs: AtomicU64::new(1),
         }
     }
@@ -66,6 +72,15 @@ impl Shared {
     /// A statement that may change the schema is on its way: plans parsed before it are not taken on trust any more.
     pub(super) fn schema_changed(&self) {
         self.generation.fetch_add(1, Relaxed);
+    }
+
+    /// Postgres has refused a statement for its changed columns: its words are kept for the next time that pgdial must.
+    pub(super) fn learn_refusal(&self, fields: Refusal) {
+        *self.refusal.lock() = Some(fields);
+    }
+
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        self.refusal.lock().clone()
     }
 
     /// Counts changes of the schema that were seen.

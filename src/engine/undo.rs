@@ -10,8 +10,9 @@ impl Undo {
     pub(super) fn concerns_name(&self, wanted: &[u8]) -> bool {
         match self {
             Self::Named { name, .. } | Self::Closed { name, .. } => **name == *wanted,
-            Self::Learning(_)
+            Self::Learning(..)
             | Self::StandIn { .. }
+            | Self::ColumnsChanged
             | Self::Injected(_)
             | Self::Evicted { .. }
             | Self::Unnamed { .. }
@@ -25,8 +26,9 @@ impl Undo {
         match self {
             Self::Named { name, previous: Some(plan), .. } | Self::Closed { name, plan } => Some((name, plan)),
             Self::Named { previous: None, .. }
-            | Self::Learning(_)
+            | Self::Learning(..)
             | Self::StandIn { .. }
+            | Self::ColumnsChanged
             | Self::Injected(_)
             | Self::Evicted { .. }
             | Self::Unnamed { .. }
@@ -40,8 +42,9 @@ impl Undo {
         match self {
             Self::Named { written, .. } => *written,
             Self::Injected(id) | Self::Evicted { id, .. } => Some(*id),
-            Self::Learning(_)
+            Self::Learning(..)
             | Self::StandIn { .. }
+            | Self::ColumnsChanged
             | Self::Closed { .. }
             | Self::Unnamed { .. }
             | Self::UnnamedClosed { .. }
@@ -61,8 +64,9 @@ impl Undo {
         match self {
             Self::Unnamed { client, .. } | Self::UnnamedClosed { client } => Some(client),
             Self::Named { .. }
-            | Self::Learning(_)
+            | Self::Learning(..)
             | Self::StandIn { .. }
+            | Self::ColumnsChanged
             | Self::Injected(_)
             | Self::Evicted { .. }
             | Self::Closed { .. }
@@ -75,8 +79,9 @@ impl Undo {
         match self {
             Self::Unnamed { server, .. } | Self::UnnamedInjected { server } => Some(server),
             Self::Named { .. }
-            | Self::Learning(_)
+            | Self::Learning(..)
             | Self::StandIn { .. }
+            | Self::ColumnsChanged
             | Self::Injected(_)
             | Self::Evicted { .. }
             | Self::Closed { .. }
@@ -97,8 +102,8 @@ pub enum Undo {
         /// The plan, when its Parse was really written.
         written: Option<PlanId>,
     },
-    /// Nothing to take back: the description belongs to this plan.
-    Learning(Arc<Plan>),
+    /// Nothing to take back: the description belongs to this plan, as of this schema.
+    Learning(Arc<Plan>, u64),
     /// Nothing to take back: a Bind of the stand-in, and of what its error is to speak.
     StandIn {
         /// The client's name.
@@ -106,6 +111,8 @@ pub enum Undo {
         /// How many parameters the client's statement takes, if that is known.
         requires: Option<u16>,
     },
+    /// Nothing to take back: the error stands for 0A000, see `columns`.
+    ColumnsChanged,
     /// A Parse that pgdial added.
     Injected(PlanId),
     /// A Close that pgdial added for a statement that had to make room.

@@ -21,6 +21,8 @@ pub struct Plan {
     /// Under which startup parameters Postgres has accepted the text, and as of which schema.
     accepted: Mutex<Vec<(u32, u64)>>,
     described: Mutex<Described>,
+    /// Its columns as a number, by schema: the last few.
+    columns: Mutex<Vec<(u64, u64)>>,
     /// What the text does.
     pub class: Arc<Statement>,
 }
@@ -81,6 +83,21 @@ impl Plan {
     /// Whether it would be accepted again, as far as can be known without asking.
     pub fn is_accepted(&self, set: u32, generation: u64) -> bool {
         self.accepted.lock().contains(&(set, generation))
+    }
+
+    /// Remembers its columns, as a number, under a schema.
+    pub fn note_columns(&self, generation: u64, columns: u64) {
+        let mut known = self.columns.lock();
+        known.retain(|(at, _)| *at != generation);
+        if known.len() >= MAX_SETS {
+            known.remove(0);
+        }
+        known.push((generation, columns));
+    }
+
+    /// Its columns under that schema, if they are known.
+    pub fn columns(&self, generation: u64) -> Option<u64> {
+        self.columns.lock().iter().find(|(at, _)| *at == generation).map(|(_, columns)| *columns)
     }
 
     /// What is known of its description.
@@ -152,6 +169,7 @@ impl Plans {
             class: Arc::clone(class),
             accepted: Mutex::default(),
             described: Mutex::default(),
+            columns: Mutex::default(),
         });
         known.by_key.insert(key, Arc::downgrade(&plan));
         plan

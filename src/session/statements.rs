@@ -28,6 +28,8 @@ type Named = HashMap<Box<[u8]>, Arc<Plan>, foldhash::fast::RandomState>;
 pub struct Statements {
     // Boxed: most clients of a pooler idle, many never prepare by name, and each byte here is paid 10,000 times.
     named: Option<Box<Named>>,
+    /// As of which schema Postgres described each to the client; missing = not known.
+    as_of: Option<Box<HashMap<Box<[u8]>, u64, foldhash::fast::RandomState>>>,
     /// The unnamed statement.
     pub unnamed: Option<Box<Unnamed>>,
 }
@@ -40,17 +42,35 @@ impl Statements {
 
     /// Binds a name to a plan; gives back what it stood for before.
     pub fn insert(&mut self, name: &[u8], plan: Arc<Plan>) -> Option<Arc<Plan>> {
+        self.forget_as_of(name);
         self.named.get_or_insert_default().insert(name.into(), plan)
     }
 
     /// Forgets a name.
     pub fn remove(&mut self, name: &[u8]) -> Option<Arc<Plan>> {
+        self.forget_as_of(name);
         let named = self.named.as_mut()?;
         let removed = named.remove(name);
         if named.is_empty() {
             self.named = None;
         }
         removed
+    }
+
+    /// Notes the schema under which the statement of that name was prepared for the client.
+    pub fn set_as_of(&mut self, name: &[u8], generation: u64) {
+        self.as_of.get_or_insert_default().insert(name.into(), generation);
+    }
+
+    /// That schema, if it is known.
+    pub fn as_of(&self, name: &[u8]) -> Option<u64> {
+        self.as_of.as_ref()?.get(name).copied()
+    }
+
+    fn forget_as_of(&mut self, name: &[u8]) {
+        if let Some(as_of) = self.as_of.as_mut() {
+            as_of.remove(name);
+        }
     }
 
     /// Every named statement.
@@ -71,11 +91,12 @@ impl Statements {
     /// Forgets the named ones.
     pub fn clear_named(&mut self) {
         self.named = None;
+        self.as_of = None;
     }
 
     /// Forgets all.
     pub fn clear(&mut self) {
-        self.named = None;
+        self.clear_named();
         self.unnamed = None;
     }
 }
