@@ -21,6 +21,7 @@ pub struct Unnamed {
     pub class: Arc<Statement>,
 }
 
+type AsOf = HashMap<Box<[u8]>, u64, foldhash::fast::RandomState>;
 type Named = HashMap<Box<[u8]>, Arc<Plan>, foldhash::fast::RandomState>;
 
 /// Named statements and the unnamed one.
@@ -29,7 +30,7 @@ pub struct Statements {
     // Boxed: most clients of a pooler idle, many never prepare by name, and each byte here is paid 10,000 times.
     named: Option<Box<Named>>,
     /// As of which schema Postgres described each to the client; missing = not known.
-    as_of: Option<Box<HashMap<Box<[u8]>, u64, foldhash::fast::RandomState>>>,
+    as_of: Option<Box<AsOf>>,
     /// The unnamed statement.
     pub unnamed: Option<Box<Unnamed>>,
 }
