@@ -96,7 +96,8 @@ size = 8
 [admin]
 address = ""
 TOML
-    "$pgdial" serve -c "$work/pgdial.toml" >"$work/pgdial.log" 2>&1 &
+    # Our own variables are no settings of pgdial, which refuses what it does not know.
+    env -u PGDIAL_BIN -u PGDIAL_DRIVERS_CACHE "$pgdial" serve -c "$work/pgdial.toml" >"$work/pgdial.log" 2>&1 &
     pgdial_pid=$!
     i=0
     until PGPASSWORD=secret "$bin/psql" -qX "postgres://app@127.0.0.1:$dial_port/app" -c "select 1" >/dev/null 2>&1; do
