@@ -272,7 +272,7 @@ fn nothing_names_the_machine_it_was_written_on() {
     for path in paths {
         let text = read(&path);
         for (nth, line) in text.lines().enumerate() {
-            // A path begins after a blank, a quote or a bracket; `https://host/home/` is none.
+            // A path begins after a blank, a quote or a bracket; inside an address it is none.
             let begins = |at: usize| line[..at].chars().next_back().is_none_or(|c| " \"'`(=:".contains(c));
             let named = roots.iter().any(|root| line.match_indices(root.as_str()).any(|(at, _)| begins(at)));
             if named {

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use crate::plan::Plan;
+use crate::wire::Header;
 use crate::wire::backend::{RowDescription, tag};
 use crate::wire::diagnostics::{self, field};
 use crate::wire::frontend::{self, Bind, Describe, Target};
@@ -16,6 +17,7 @@ use super::Engine;
 use super::Stall;
 use super::intake::Message;
 use super::ledger::{Ask, Owner};
+use super::replies::READ_MAX;
 use super::route::Route;
 use super::server::StandIn;
 use super::undo::Undo;
@@ -48,7 +50,8 @@ impl Engine {
         let now = self.shared.schema_generation();
         let here = self.server.as_ref().and_then(|server| server.plans.generation(plan.id())).unwrap_or(now);
         // What the server prepared no later than the client, Postgres judges itself.
-        here > as_of && matches!((plan.columns(as_of), plan.columns(here)), (Some(then), Some(here)) if then != here)
+        here > as_of
+            && matches!((plan.columns(as_of), plan.columns(here)), (Some(then), Some(here)) if then != here && then != TOO_WIDE && here != TOO_WIDE)
     }
 
     /// Makes the server fail here, for the error of [`Engine::columns_changed`]. False: it cannot be made to.
@@ -107,6 +110,12 @@ impl Engine {
         self.write_parse(plan, Owner::Inject, Undo::Injected(plan.id()), route);
     }
 
+    /// A description that is to be remembered is read whole.
+    pub(super) fn is_learning(&self, header: Header) -> bool {
+        let learning = self.server.as_ref().is_some_and(|server| server.ledger.owner() == Some(Owner::Learn));
+        learning && header.len <= READ_MAX && matches!(header.tag, tag::PARAMETER_DESCRIPTION | tag::ROW_DESCRIPTION)
+    }
+
     fn statement_of(&self, message: &Message<'_>) -> Option<(Arc<Plan>, u64)> {
         use crate::wire::frontend::tag;
         let name = match message.tag {
@@ -124,6 +133,9 @@ impl Engine {
         Some((Arc::clone(self.session.statements.get(name)?), as_of))
     }
 }
+
+/// Stands for a description longer than what is read whole: it is known that it will not be known.
+pub(super) const TOO_WIDE: u64 = 1;
 
 /// Names and types of the columns in one number. Two that collide by chance cost an error that Postgres would have given.
 pub(super) fn number_of(body: &[u8]) -> u64 {

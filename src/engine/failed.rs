@@ -11,6 +11,7 @@ use crate::plan::{Plan, STAND_IN_PARAMETERS};
 use crate::query::{Kind, Statement};
 use crate::wire::frontend::{self, Bind, Describe, Target};
 
+use super::columns::{TOO_WIDE, number_of};
 use super::ledger::{Ask, Owner};
 use super::route::Route;
 use super::undo::Undo;
@@ -88,9 +89,8 @@ impl Engine {
             }
             tag::ROW_DESCRIPTION => {
                 plan.describe(|described| described.rows = Some(true));
-                if whole {
-                    plan.note_columns(*generation, super::columns::number_of(body));
-                }
+                // Noted in any case: what is not known would be asked for again, without end.
+                plan.note_columns(*generation, if whole { number_of(body) } else { TOO_WIDE });
             }
             tag::NO_DATA => {
                 plan.describe(|described| described.rows = Some(false));

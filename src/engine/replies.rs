@@ -16,7 +16,7 @@ use super::undo::Undo;
 use super::{Engine, Finished, Release, Rest, Server, Sink, Taken, Want, synth};
 
 /// ParameterStatus, CommandComplete and ReadyForQuery are read whole, errors up to this length; nothing that Postgres sends in them is longer.
-const READ_MAX: usize = 64 * 1024;
+pub(super) const READ_MAX: usize = 64 * 1024;
 
 impl Engine {
     /// Takes bytes of the server. The relay is the client's.
@@ -41,7 +41,7 @@ impl Engine {
             }
             let Some(header) = Header::peek(rest).map_err(|_| broken("a message of impossible length"))? else { break };
             let here = header.len.min(rest.len());
-            if here < header.len && is_read_whole(header)? {
+            if here < header.len && (is_read_whole(header)? || self.is_learning(header)) {
                 break;
             }
             let body = rest.get(Header::LEN..here).unwrap_or_default();
