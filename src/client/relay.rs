@@ -20,6 +20,7 @@ use crate::engine::{Engine, Release};
 use crate::error::{Error, Kind, SqlState};
 use crate::net::Stream;
 use crate::server::{Dialer, Disposition, Guest, Lease, ServerPool, Set, Slot, Target, Ticket};
+use crate::session::Settings;
 
 use super::buffers::Buffers;
 use super::meter::Meter;
@@ -36,6 +37,8 @@ pub(super) struct Relay {
     pool: ServerPool<Dialer>,
     target: Arc<Target>,
     set: Arc<Set>,
+    /// Settings of a server of which it was seen that they fit the set.
+    settings: Arc<Settings>,
     slot: Arc<Slot>,
     lease: Option<Lease<Dialer>>,
     wait: Wait,
@@ -122,6 +125,7 @@ impl Relay {
         let target = Arc::new(pool.connector().target().clone());
         let timer = limits.tick().map(|tick| Box::pin(tokio::time::sleep(tick)));
         Self {
+            settings: Arc::default(),
             engine,
             stream,
             pool,
@@ -260,6 +264,7 @@ impl Relay {
         let Some(mut lease) = self.lease.take() else { return };
         lease.state = Some(state);
         self.server_inbox = Vec::new();
+        let release = self.sort(&mut lease, release);
         let disposition = match release {
             Release::Reuse => Disposition::Reuse,
             Release::Close => Disposition::Close,
@@ -273,6 +278,27 @@ impl Relay {
             slot.settled().await;
             lease.release(disposition);
         });
+    }
+
+    /// A server that has heard of settings which the client made up is only for clients that have as well.
+    fn sort(&mut self, lease: &mut Lease<Dialer>, release: Release) -> Release {
+        let Some(state) = lease.state.as_ref().filter(|state| !Arc::ptr_eq(&self.settings, &state.applied)) else {
+            return release;
+        };
+        self.settings = Arc::clone(&state.applied);
+        let names: Box<[Box<str>]> = self.settings.custom_names().map(Into::into).collect();
+        if names == self.set.names {
+            return release;
+        }
+        match self.pool.connector().with_names(&self.set, names) {
+            Ok(set) => {
+                lease.move_to(set.id);
+                self.set = set;
+                release
+            }
+            // There are too many sorts of servers: one less, and the client goes on with what it has.
+            Err(_) => Release::Close,
+        }
     }
 
     fn lose_server(&mut self, error: Error) {

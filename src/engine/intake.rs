@@ -7,7 +7,6 @@ use std::time::Instant;
 use crate::error::{Error, Kind as ErrorKind};
 use crate::pg::TransactionStatus;
 use crate::query::{CopyKind, Effects, Kind, Statement};
-use crate::session::Pins;
 use crate::wire::Header;
 use crate::wire::frontend::{Query, tag};
 
@@ -312,7 +311,8 @@ impl Engine {
             self.materialise(route);
         }
         if class.is_opaque() {
-            self.doubt = Some(Doubt { pins: self.session.pins, epoch: self.session.epoch });
+            let spoiled = self.server.as_ref().is_some_and(|server| server.spoiled);
+            self.doubt = Some(Doubt { pins: self.session.pins, epoch: self.session.epoch, spoiled });
             self.barrier = true;
         }
         self.note(&class);
@@ -346,7 +346,7 @@ impl Engine {
     /// before it runs: being early is safe, being late is not.
     pub(super) fn note(&mut self, class: &Arc<Statement>) {
         self.running = Some(Arc::clone(class));
-        if !class.effects.is_empty() {
+        if !class.effects.is_empty() || !self.session.pins.is_empty() {
             self.note_effects(class);
         }
         self.barrier |= class.kind == Kind::Discard || sees_names(class) || may_discard(class) || class.changes_strings();
@@ -365,17 +365,6 @@ impl Engine {
     pub(super) fn unsettle(&mut self) {
         self.unsettled = true;
         self.unsettled_at = self.server.as_ref().map_or(0, |server| server.ledger.last_index());
-    }
-
-    fn note_effects(&mut self, class: &Statement) {
-        let pins = Pins::of(class.effects);
-        let restores = class.effects.contains(Effects::RESTORE) && self.session.epoch != 0;
-        if restores || class.effects.intersects(Effects::SETTING | Effects::ROLE | Effects::OPAQUE) {
-            self.session.epoch = self.shared.next_epoch();
-        }
-        let new = pins.without(self.session.pins);
-        self.session.pins = self.session.pins.union(pins);
-        self.tally.pins = self.tally.pins.union(new);
     }
 
     pub(super) fn classify(&self, text: &[u8]) -> Arc<Statement> {

@@ -29,9 +29,11 @@ mod columns;
 mod decide;
 mod depend;
 mod failed;
+mod follow;
 mod intake;
 mod ledger;
 mod read;
+mod renamed;
 mod replies;
 mod rewrite;
 mod route;
@@ -54,6 +56,7 @@ use crate::session::{Pin, Pins, Session};
 use crate::wire::Header;
 use crate::wire::frontend::tag;
 
+use self::follow::Aftermath;
 use self::read::Reads;
 
 pub use self::ledger::{Ask, Desync, Ledger, Local, Owner, Receipt};
@@ -70,6 +73,10 @@ pub struct Engine {
     changes_schema: bool,
     /// A text that was not understood is outstanding.
     doubt: Option<Doubt>,
+    /// What the transaction may leave behind, to be asked for at its end.
+    aftermath: Option<Box<Aftermath>>,
+    /// The server's settings are being changed, and nothing of the client is sent before that is done.
+    adapting: bool,
     /// Something is outstanding after which `status` may be another.
     unsettled: bool,
     /// The ledger's last entry when that was sent: the next ReadyForQuery behind it settles it.
@@ -149,6 +156,7 @@ enum Stall {
 struct Doubt {
     pins: Pins,
     epoch: u64,
+    spoiled: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -230,7 +238,7 @@ impl Engine {
     /// For a client that has just logged in.
     pub fn new(shared: Arc<Shared>, reader: Arc<Reader>, parameters: Arc<Parameters>, now: Instant) -> Self {
         let reads = shared.cache.as_ref().map(|cache| Box::new(Reads::new(cache, reader)));
-        let mut session = Session::default();
+        let mut session = Session::new(shared.settings.none());
         if shared.session_mode {
             session.pins.add(Pin::SessionMode);
             session.materialised = true;
@@ -242,6 +250,8 @@ impl Engine {
             status: TransactionStatus::Idle,
             changes_schema: false,
             doubt: None,
+            aftermath: None,
+            adapting: false,
             unsettled: false,
             unsettled_at: 0,
             stall: Stall::None,
@@ -274,12 +284,16 @@ impl Engine {
     /// A server connection for the client. ParameterStatus that differ from what the client knows are told first.
     pub fn lease(&mut self, server: Box<Server>) {
         debug_assert!(self.server.is_none() && server.ledger.is_idle());
-        if *self.parameters != server.parameters {
+        let is_adapted = server.applied == self.session.settings;
+        if is_adapted && *self.parameters != server.parameters {
             self.tell_parameters(&server.parameters);
         }
         self.read_as(&server.reader);
         self.release = None;
         self.server = Some(server);
+        if !is_adapted {
+            self.adapt();
+        }
     }
 
     fn tell_parameters(&mut self, now: &Parameters) {
@@ -349,13 +363,13 @@ impl Engine {
         // A batch without its Sync leaves an implicit transaction open, even when all of it is answered.
         let between = self.status == TransactionStatus::Idle && !self.open_batch;
         let clean = between && server.ledger.is_idle() && self.rest_in.left == 0 && self.rest_out.left == 0 && !self.piece_out;
-        let undoable = self.session.pins.undone_by_discard_all() && !server.spoiled;
+        let undoable = self.session.pins.undone_by_discard_all() && !server.spoiled && self.aftermath.is_none();
         if !clean || !undoable {
             self.release = Some(Release::Close);
             return;
         }
         server.dirty |= !self.session.pins.is_empty();
-        self.session = Session::default();
+        self.session = Session::new(self.shared.settings.none());
         if !self.tidy_server() {
             self.release = Some(Release::Reuse);
         }
@@ -381,7 +395,8 @@ impl Engine {
         if self.fatal {
             return None;
         }
-        (self.busy || self.status != TransactionStatus::Idle || !self.session.pins.is_empty()).then_some(error)
+        let tied = !self.session.pins.is_empty() || self.aftermath.is_some() || self.adapting;
+        (self.busy || self.status != TransactionStatus::Idle || tied).then_some(error)
     }
 
     /// The client is told of an error of ours.

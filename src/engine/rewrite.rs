@@ -102,11 +102,11 @@ impl Engine {
             return None;
         }
         let parse = Parse::decode(frame.body).ok()?;
-        if parse.name.is_empty() || self.session.epoch != 0 || self.session.statements.get(parse.name).is_some() {
+        if parse.name.is_empty() || self.is_doubtful() || self.session.statements.get(parse.name).is_some() {
             return None;
         }
         let class = self.classify(parse.text);
-        let plan = self.shared.plans.intern(parse.text, parse.types.as_bytes(), 0, &class);
+        let plan = self.shared.plans.intern(parse.text, parse.types.as_bytes(), self.session.epoch, &class);
         if !plan.is_accepted(set, self.shared.schema_generation()) {
             return None;
         }
@@ -134,6 +134,7 @@ impl Engine {
             self.provide_unnamed(route);
             if let Some(class) = self.session.statements.unnamed.as_ref().map(|unnamed| Arc::clone(&unnamed.class)) {
                 self.note_bound(&class);
+                self.note_bound_settings(&class, &bind);
                 self.note_copy_of_unnamed();
             }
             return self.send(Ask::Bind, message, route);
@@ -144,6 +145,7 @@ impl Engine {
             return self.send(Ask::Bind, message, route);
         };
         self.note_bound(&plan.class);
+        self.note_bound_settings(&plan.class, &bind);
         self.note_copy(&plan.class, plan.text());
         if self.session.materialised {
             return self.send(Ask::Bind, message, route);
@@ -364,6 +366,9 @@ impl Engine {
         self.session.statements.clear_named();
     }
 
+    /// No SQL PREPARE is left: the client's statements follow it again, and their names go from this server.
+    pub(super) fn dematerialise(&mut self) {}
+
     /// Before a name of the client is said to the server: what stands there under that name only to provoke an error must
     /// not be taken for the client's. `None`: every name.
     fn sweep_litter(&mut self, wanted: Option<&[u8]>, route: &mut Route<'_>) {
@@ -397,10 +402,7 @@ impl Engine {
         if discard {
             frontend::Query { text: b"DISCARD ALL" }.encode(&mut self.server_out);
             server.ledger.push(Ask::Query, Owner::Own, None);
-            server.plans.clear();
-            server.unnamed = None;
-            server.stand_in.lose();
-            server.litter.clear();
+            server.discarded();
         }
         let restore = server.stand_in == StandIn::Lost && !stays;
         if restore {

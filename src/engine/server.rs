@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::pg::BackendKey;
 use crate::plan::ServerPlans;
-use crate::session::UnnamedId;
+use crate::session::{Defaults, Settings, UnnamedId};
 
 use super::ledger::Ledger;
 use super::shared::Reader;
@@ -17,6 +17,10 @@ pub struct Server {
     pub parameters: Parameters,
     /// With which settings it reads.
     pub reader: Arc<Reader>,
+    /// The settings it was opened with.
+    pub defaults: Arc<Defaults>,
+    /// The session settings that were given to it since.
+    pub applied: Arc<Settings>,
     /// Statements that pgdial prepared on it.
     pub plans: ServerPlans,
     /// Whose unnamed statement it holds.
@@ -60,6 +64,8 @@ impl Server {
             key,
             parameters,
             reader,
+            defaults: Arc::default(),
+            applied: Arc::default(),
             plans: ServerPlans::new(plans_limit),
             unnamed: None,
             ledger: Ledger::default(),

@@ -10,7 +10,8 @@ use parking_lot::Mutex;
 use crate::cache::{Database, NoCache, PlanMemo, ReadPlan, Rules, read_plan};
 use crate::invalidation::{Footprint, Names, Scope, footprint};
 use crate::plan::Plans;
-use crate::query::{Classifier, Effects, FunctionClass, Snapshot, Statement};
+use crate::query::{Classifier, Effects, FunctionClass, Snapshot, Statement, parse_search_path};
+use crate::session::{Settings, SettingsTable};
 
 /// The fields of an ErrorResponse.
 pub(super) type Refusal = Vec<(u8, Vec<u8>)>;
@@ -21,6 +22,8 @@ pub struct Shared {
     pub classifier: Arc<Classifier>,
     /// Texts that clients have prepared by name.
     pub plans: Plans,
+    /// Settings of sessions.
+    pub settings: SettingsTable,
     /// `[pool] mode = "session"`: a client has one server, and its statements their own names there.
     pub session_mode: bool,
     /// `[pool] mode = "statement"`: no transaction blocks.
@@ -43,6 +46,7 @@ impl Shared {
         Self {
             classifier,
             plans: Plans::new(prefix),
+            settings: SettingsTable::default(),
             session_mode: false,
             statement_mode: false,
             cache,
@@ -99,6 +103,7 @@ pub struct CacheShared {
     /// The catalog as read last, None while it is unknown.
     pub snapshot: Box<dyn Fn() -> Option<Arc<Snapshot>> + Send + Sync>,
     plans: PlanMemo<Asked>,
+    readers: Mutex<lru::LruCache<(usize, usize), (Arc<Reader>, Arc<Settings>, Arc<Reader>), foldhash::fast::RandomState>>,
     footprints: Mutex<lru::LruCache<Asked, Footprint, foldhash::fast::RandomState>>,
 }
 
@@ -115,6 +120,38 @@ pub struct Reader {
     pub settings: Box<[u8]>,
     /// Transactions are READ COMMITTED unless they say otherwise.
     pub read_committed: bool,
+}
+
+impl Reader {
+    /// The same with a session's own settings on top.
+    fn under(&self, settings: &Settings) -> Self {
+        let role = match (settings.get("role"), settings.get("session_authorization")) {
+            (Some("none") | None, Some(user)) => Some(user.into()),
+            (Some("none"), None) => None,
+            (Some(role), _) => Some(role.into()),
+            (None, None) => Some(self.role.clone()),
+        };
+        let search_path = match settings.get("search_path") {
+            Some(path) => parse_search_path(path),
+            None => Some(self.search_path.clone()),
+        };
+        let read_committed =
+            settings.get("default_transaction_isolation").map_or(self.read_committed, |level| level == "read committed");
+        let mut all = self.settings.to_vec();
+        for (name, value) in settings.iter().filter(|(name, _)| *name != "application_name") {
+            // Lengths, so that no value can be taken for two.
+            all.extend_from_slice(format!("\0{}:{name}={}:", name.len(), value.len()).as_bytes());
+            all.extend_from_slice(value.as_bytes());
+        }
+        let known = role.is_some() && search_path.is_some();
+        Self {
+            set: self.set,
+            role: role.unwrap_or_default(),
+            search_path: search_path.unwrap_or_default(),
+            settings: all.into(),
+            read_committed: known && read_committed,
+        }
+    }
 }
 
 /// A statement and a reader (by identity: they are kept alive here), what names mean to it, and a catalog.
@@ -157,6 +194,7 @@ impl CacheShared {
             rules_version: AtomicU64::new(0),
             snapshot,
             plans: PlanMemo::new(MEMO),
+            readers: Mutex::new(lru::LruCache::with_hasher(MEMO, foldhash::fast::RandomState::default())),
             footprints: Mutex::new(footprints),
         }
     }
@@ -180,6 +218,22 @@ impl CacheShared {
             let reading = read_plan(statement, &scope(Some(&snapshot), reader, Names::AtLogin), &rules)?;
             Ok(ReadPlan::new(&self.database, reading))
         })
+    }
+
+    /// Whose eyes a session with these settings reads with, on a server that was opened with those of `base`.
+    pub(super) fn reader_under(&self, base: &Arc<Reader>, settings: &Arc<Settings>) -> Arc<Reader> {
+        if settings.iter().all(|(name, _)| name == "application_name") {
+            return Arc::clone(base);
+        }
+        let key = (Arc::as_ptr(base).addr(), Arc::as_ptr(settings).addr());
+        let mut readers = self.readers.lock();
+        if let Some((_, _, reader)) = readers.get(&key) {
+            return Arc::clone(reader);
+        }
+        let reader = Arc::new(base.under(settings));
+        // Both are kept alive, so that their addresses stay theirs.
+        readers.put(key, (Arc::clone(base), Arc::clone(settings), Arc::clone(&reader)));
+        reader
     }
 
     /// Whether a function that it names is not Postgres's own.

@@ -21,6 +21,6 @@ pub use snapshot::{
     Snapshot, TypeRow,
 };
 pub use statement::{
-    BeginOptions, CopyKind, FunctionName, Isolation, Kind, OperatorName, RelationName, SettingVerb, Shown, Statement,
-    TransactionVerb, TypeName,
+    ALL_SETTINGS, BeginOptions, CopyKind, FunctionName, Isolation, Kind, OperatorName, RelationName, SettingVerb, Shown,
+    Statement, TransactionVerb, TypeName,
 };

@@ -188,6 +188,9 @@ pub enum TransactionVerb {
     Set(BeginOptions),
 }
 
+/// Among [`Statement::settings`]: RESET ALL.
+pub const ALL_SETTINGS: &str = "*";
+
 /// One change of a setting, of a text that holds nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SettingVerb {
@@ -233,6 +236,10 @@ pub struct Statement {
     pub transaction: Option<TransactionVerb>,
     /// SET or RESET, when the text is that and nothing else.
     pub setting: Option<SettingVerb>,
+    /// Settings it may change for the session, lower case. [`ALL_SETTINGS`] = every one that the session has changed.
+    pub settings: Vec<Box<str>>,
+    /// Parameters ($1 = 1) that hold the names of such settings.
+    pub setting_parameters: Vec<u16>,
     /// Relations it may read.
     pub reads: Vec<RelationName>,
     /// Relations it may write. Empty and `may_write` = unknown ones.
@@ -332,6 +339,8 @@ impl Statement {
             effects: Effects::NONE,
             transaction: None,
             setting: None,
+            settings: Vec::new(),
+            setting_parameters: Vec::new(),
             reads: Vec::new(),
             writes: Vec::new(),
             cte_names: Vec::new(),
@@ -385,5 +394,6 @@ impl Statement {
             + [&self.reads, &self.writes, &self.functions, &self.types, &self.operators].map(|l| names(l)).iter().sum::<usize>()
             + words(&self.cte_names)
             + words(&self.fields)
+            + words(&self.settings)
     }
 }

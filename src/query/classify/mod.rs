@@ -61,6 +61,8 @@ impl Classifier {
             return known;
         }
         let (mut statement, key) = match parse(sql, shape) {
+            // A setting's name is a literal.
+            Some(statement) if !statement.settings.is_empty() => (statement, Key::Text(sql)),
             Some(statement) => (statement, key),
             // Whether the parser fails may depend on a literal (a bad escape): remembered for this text only.
             None => (Statement::opaque(), Key::Text(sql)),
@@ -128,6 +130,8 @@ fn united(mut a: Statement, b: Statement) -> Statement {
     a.effects |= b.effects;
     a.transaction = None;
     a.setting = None;
+    a.settings.extend(b.settings);
+    a.setting_parameters.extend(b.setting_parameters);
     a.reads.extend(b.reads);
     a.writes.extend(b.writes);
     a.cte_names.extend(b.cte_names);
