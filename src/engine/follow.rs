@@ -62,15 +62,18 @@ impl Engine {
         {
             server.spoiled = true;
         }
-        let ends = may_end(class).then(|| self.session.pins.that_can_be_checked()).unwrap_or_default();
+        let ends = if may_end(class) { self.session.pins.that_can_be_checked() } else { Pins::default() };
         let checks = pins.that_can_be_checked().union(ends);
-        if class.settings.is_empty() && checks.is_empty() {
+        let local = class.local_settings.iter();
+        let heard: Vec<Box<str>> = local.filter(|name| self.session.settings.get(name).is_none()).cloned().collect();
+        if class.settings.is_empty() && checks.is_empty() && heard.is_empty() {
             return;
         }
         self.forget_settings(class);
         let session = &self.session;
         let aftermath = self.aftermath.get_or_insert_default();
         aftermath.checks = aftermath.checks.union(checks);
+        aftermath.names.extend(heard.into_iter().take(MAX_NAMES));
         for name in class.settings.iter().take(MAX_NAMES + 1) {
             if aftermath.names.len() > MAX_NAMES {
                 break;
@@ -82,7 +85,7 @@ impl Engine {
                 aftermath.names.insert(name.clone());
             }
         }
-        aftermath.reset |= class.kind == Kind::Reset || class.effects.contains(Effects::RESTORE);
+        aftermath.reset |= class.effects.contains(Effects::RESTORE);
     }
 
     /// set_config($1, ..): the name is a parameter.

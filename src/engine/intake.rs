@@ -346,7 +346,7 @@ impl Engine {
     /// before it runs: being early is safe, being late is not.
     pub(super) fn note(&mut self, class: &Arc<Statement>) {
         self.running = Some(Arc::clone(class));
-        if !class.effects.is_empty() || !self.session.pins.is_empty() {
+        if !class.effects.is_empty() || !class.local_settings.is_empty() || !self.session.pins.is_empty() {
             self.note_effects(class);
         }
         self.barrier |= class.kind == Kind::Discard || sees_names(class) || may_discard(class) || class.changes_strings();

@@ -103,7 +103,7 @@ pub struct CacheShared {
     /// The catalog as read last, None while it is unknown.
     pub snapshot: Box<dyn Fn() -> Option<Arc<Snapshot>> + Send + Sync>,
     plans: PlanMemo<Asked>,
-    readers: Mutex<lru::LruCache<(usize, usize), (Arc<Reader>, Arc<Settings>, Arc<Reader>), foldhash::fast::RandomState>>,
+    readers: Mutex<lru::LruCache<(usize, usize), Under, foldhash::fast::RandomState>>,
     footprints: Mutex<lru::LruCache<Asked, Footprint, foldhash::fast::RandomState>>,
 }
 
@@ -120,6 +120,13 @@ pub struct Reader {
     pub settings: Box<[u8]>,
     /// Transactions are READ COMMITTED unless they say otherwise.
     pub read_committed: bool,
+}
+
+/// A reader with settings of its own on top.
+struct Under {
+    reader: Arc<Reader>,
+    /// Alive, so that their addresses stay theirs.
+    _kept: (Arc<Reader>, Arc<Settings>),
 }
 
 impl Reader {
@@ -227,12 +234,11 @@ impl CacheShared {
         }
         let key = (Arc::as_ptr(base).addr(), Arc::as_ptr(settings).addr());
         let mut readers = self.readers.lock();
-        if let Some((_, _, reader)) = readers.get(&key) {
-            return Arc::clone(reader);
+        if let Some(under) = readers.get(&key) {
+            return Arc::clone(&under.reader);
         }
         let reader = Arc::new(base.under(settings));
-        // Both are kept alive, so that their addresses stay theirs.
-        readers.put(key, (Arc::clone(base), Arc::clone(settings), Arc::clone(&reader)));
+        readers.put(key, Under { reader: Arc::clone(&reader), _kept: (Arc::clone(base), Arc::clone(settings)) });
         reader
     }
 

@@ -238,6 +238,8 @@ pub struct Statement {
     pub setting: Option<SettingVerb>,
     /// Settings it may change for the session, lower case. [`ALL_SETTINGS`] = every one that the session has changed.
     pub settings: Vec<Box<str>>,
+    /// Settings that users made up and that it changes for its transaction. Their names stay known afterwards.
+    pub local_settings: Vec<Box<str>>,
     /// Parameters ($1 = 1) that hold the names of such settings.
     pub setting_parameters: Vec<u16>,
     /// Relations it may read.
@@ -340,6 +342,7 @@ impl Statement {
             transaction: None,
             setting: None,
             settings: Vec::new(),
+            local_settings: Vec::new(),
             setting_parameters: Vec::new(),
             reads: Vec::new(),
             writes: Vec::new(),
@@ -395,5 +398,6 @@ impl Statement {
             + words(&self.cte_names)
             + words(&self.fields)
             + words(&self.settings)
+            + words(&self.local_settings)
     }
 }

@@ -62,7 +62,9 @@ impl Classifier {
         }
         let (mut statement, key) = match parse(sql, shape) {
             // A setting's name is a literal.
-            Some(statement) if !statement.settings.is_empty() => (statement, Key::Text(sql)),
+            Some(statement) if !(statement.settings.is_empty() && statement.local_settings.is_empty()) => {
+                (statement, Key::Text(sql))
+            }
             Some(statement) => (statement, key),
             // Whether the parser fails may depend on a literal (a bad escape): remembered for this text only.
             None => (Statement::opaque(), Key::Text(sql)),
@@ -131,6 +133,7 @@ fn united(mut a: Statement, b: Statement) -> Statement {
     a.transaction = None;
     a.setting = None;
     a.settings.extend(b.settings);
+    a.local_settings.extend(b.local_settings);
     a.setting_parameters.extend(b.setting_parameters);
     a.reads.extend(b.reads);
     a.writes.extend(b.writes);

@@ -66,6 +66,9 @@ fn one(set: &VariableSetStmt, name: Box<str>, found: &mut Statement) {
     if &*name == "search_path" && value.as_ref().is_some_and(|v| v.contains("pg_temp")) {
         found.effects.insert(Effects::TEMP);
     }
+    if set.is_local && name.contains('.') {
+        found.local_settings.push(name.clone());
+    }
     found.setting = Some(SettingVerb::Set { name, value, local: set.is_local });
 }
 

@@ -143,15 +143,15 @@ fn call(fields: &Object, found: &mut Statement) {
 /// Which setting set_config() changes, unless only for its transaction.
 fn configured(args: Option<&Value>, found: &mut Statement) {
     let arg = |at: usize| args.and_then(|args| args.get(at));
-    if is_true(arg(2)) {
-        return;
-    }
+    let local = is_true(arg(2));
     let name = arg(0);
     // A literal, perhaps with a cast to text around it.
     let inner = name.and_then(|name| name.pointer("/node/TypeCast/arg")).or(name);
     let literal = inner.and_then(|name| name.pointer("/node/AConst/val/Sval/sval")).and_then(Value::as_str);
     let parameter = inner.and_then(|name| name.pointer("/node/ParamRef/number")).and_then(Value::as_u64);
     match (literal, parameter.and_then(|number| u16::try_from(number).ok())) {
+        (Some(name), _) if local && !name.contains('.') => {}
+        (Some(name), _) if local => found.local_settings.push(name.to_ascii_lowercase().into()),
         (Some(name), _) => {
             let name = name.to_ascii_lowercase();
             if name == "session_authorization" {
@@ -160,6 +160,8 @@ fn configured(args: Option<&Value>, found: &mut Statement) {
             found.settings.push(name.into());
         }
         (None, Some(number)) => found.setting_parameters.push(number),
+        // Its value ends with the transaction, and that there is such a name cannot be told.
+        (None, None) if local => {}
         (None, None) => found.effects.insert(Effects::OPAQUE_SETTING),
     }
 }
