@@ -7,6 +7,7 @@
 use crate::pg::TransactionStatus;
 use crate::plan::PlanId;
 use crate::query::{Effects, Kind, Statement};
+use crate::wire::Header;
 use crate::wire::frontend::{self, Bind, Close, Describe, Parse, Query, Target, tag};
 
 use super::Engine;
@@ -100,7 +101,7 @@ impl Engine {
     }
 
     /// SQL PREPARE, EXECUTE or DEALLOCATE, by a session whose statements are still virtual.
-    fn needs_own_names(&self, message: &Message<'_>) -> bool {
+    pub(super) fn needs_own_names(&self, message: &Message<'_>) -> bool {
         if self.session.materialised {
             return false;
         }
@@ -126,4 +127,18 @@ impl Engine {
 pub(super) fn sees_names(class: &Statement) -> bool {
     matches!(class.kind, Kind::Prepare | Kind::Execute | Kind::Deallocate)
         || class.effects.intersects(Effects::PREPARE | Effects::DEALLOCATE)
+}
+
+/// Whether a Bind stands between here and the end of the batch, as far as it has arrived.
+pub(super) fn bind_follows(mut input: &[u8]) -> bool {
+    while let Ok(Some(header)) = Header::peek(input) {
+        match header.tag {
+            tag::BIND => return true,
+            tag::SYNC | tag::QUERY => return false,
+            _ => {}
+        }
+        let Some(rest) = input.get(header.len..) else { return false };
+        input = rest;
+    }
+    false
 }

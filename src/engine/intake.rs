@@ -368,6 +368,10 @@ impl Engine {
     }
 
     fn note_effects(&mut self, class: &Statement) {
+        if class.effects.contains(Effects::DEALLOCATE) {
+            // Which names are left is not known.
+            self.session.statements.forget_all_stale();
+        }
         let pins = Pins::of(class.effects);
         let restores = class.effects.contains(Effects::RESTORE) && self.session.epoch != 0;
         if restores || class.effects.intersects(Effects::SETTING | Effects::ROLE | Effects::OPAQUE) {

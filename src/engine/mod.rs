@@ -37,6 +37,7 @@ mod rewrite;
 mod route;
 mod server;
 mod shared;
+mod stale;
 mod synth;
 #[cfg(test)]
 mod tests;

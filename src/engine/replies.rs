@@ -4,12 +4,13 @@ use std::time::Instant;
 
 use crate::error::{Error, Kind as ErrorKind};
 use crate::pg::TransactionStatus;
-use crate::plan::STAND_IN_PARAMETERS;
 use crate::session::{Pin, Unnamed, UnnamedId};
 use crate::wire::Header;
 use crate::wire::backend::{ParameterStatus, tag};
 use crate::wire::diagnostics::{self, Fields, Severity};
 
+use super::columns::GONE;
+use super::failed::renumbered;
 use super::ledger::{Ask, Owed, Owner, Receipt, hint_of};
 use super::route::Route;
 use super::undo::Undo;
@@ -105,9 +106,13 @@ impl Engine {
             Receipt::Failed { owner, hint, own, skipped } => {
                 self.settle_doubt(body);
                 let told = told_by(own.as_deref());
-                let changed = matches!(own.as_deref(), Some(Undo::ColumnsChanged));
+                let changed = self.error_for_changed(own.as_deref(), body);
+                if let Some(Undo::Probing(plan, generation)) = own.as_deref() {
+                    plan.note_columns(*generation, GONE);
+                    return Ok(Sink::Drop);
+                }
                 self.failed(own, skipped);
-                let renamed = if changed { Some(self.columns_changed()) } else { self.renamed(body, told.as_ref(), hint) };
+                let renamed = changed.or_else(|| self.renamed(body, told.as_ref(), hint));
                 self.fail_fill();
                 if owner == Owner::Own {
                     return Err(broken("it refused a clean-up of ours"));
@@ -163,7 +168,7 @@ impl Engine {
         };
         let fields = Fields::decode(body).ok()?;
         let replaced: Vec<(u8, Vec<u8>)> =
-            fields.iter().map(|(code, text)| (code, renumbered(replace(text, ours, theirs), theirs, requires))).collect();
+            fields.iter().map(|(code, text)| (code, replace(&renumbered(text, ours, requires), ours, theirs))).collect();
         let mut out = Vec::new();
         diagnostics::encode_fields(tag::ERROR_RESPONSE, replaced.iter().map(|(code, text)| (*code, &**text)), &mut out);
         Some(out)
@@ -375,7 +380,7 @@ impl Engine {
                     server.ledger.mark_evicted(id, true);
                 }
             }
-            Undo::Learning(..) | Undo::StandIn { .. } | Undo::ColumnsChanged => {}
+            Undo::Learning(..) | Undo::Probing(..) | Undo::StandIn { .. } | Undo::ColumnsChanged(_) => {}
             Undo::Injected(id) => {
                 server.plans.remove(id);
                 server.ledger.mark_evicted(id, true);
@@ -422,7 +427,8 @@ fn told_by(own: Option<&Undo>) -> Option<Told> {
         Undo::Named { name, .. } => Some(Told { name: name.clone(), requires: None }),
         Undo::StandIn { name, requires } => Some(Told { name: name.clone(), requires: *requires }),
         Undo::Learning(..)
-        | Undo::ColumnsChanged
+        | Undo::Probing(..)
+        | Undo::ColumnsChanged(_)
         | Undo::Injected(_)
         | Undo::Evicted { .. }
         | Undo::Closed { .. }
@@ -430,14 +436,6 @@ fn told_by(own: Option<&Undo>) -> Option<Told> {
         | Undo::UnnamedClosed { .. }
         | Undo::UnnamedInjected { .. } => None,
     }
-}
-
-/// "... requires 13", behind the name, as it would be said of the client's own statement.
-fn renumbered(text: Vec<u8>, name: &[u8], requires: Option<u16>) -> Vec<u8> {
-    let found = memchr::memmem::find(&text, name).map(|at| at + name.len());
-    let (Some(requires), Some((head, tail))) = (requires, found.and_then(|at| text.split_at_checked(at))) else { return text };
-    let tail = replace(tail, STAND_IN_PARAMETERS.to_string().as_bytes(), requires.to_string().as_bytes());
-    [head, &tail].concat()
 }
 
 /// What the server held before; or, if a later batch has replaced it since, what that one has to restore.
@@ -448,7 +446,7 @@ fn restore_unnamed(server: &mut Server, held: Option<UnnamedId>) {
     }
 }
 
-fn replace(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+pub(super) fn replace(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = memchr::memmem::find(rest, from) {

@@ -14,7 +14,8 @@ use crate::session::{Pin, Unnamed, UnnamedId};
 use crate::wire::frontend::{self, Bind, Close, Describe, Parse, Target, tag};
 use crate::wire::{Frame, Header, Oids};
 
-use super::depend::sees_names;
+use super::depend::{bind_follows, sees_names};
+use super::failed::requires;
 use super::intake::{Message, TEXT_MAX};
 use super::ledger::{Ask, Local, Owner};
 use super::route::Route;
@@ -128,7 +129,7 @@ impl Engine {
             self.materialise(route);
         }
         if bind.statement.is_empty() {
-            if self.is_unnamed_refused() && self.bind_stand_in(&bind, None, route) {
+            if self.is_unnamed_refused() && self.bind_stand_in(&bind, self.unnamed_requires(), route) {
                 return self.drop_rest(message);
             }
             self.provide_unnamed(route);
@@ -138,23 +139,28 @@ impl Engine {
             }
             return self.send(Ask::Bind, message, route);
         }
+        if self.known_stale(bind.statement).is_some() && self.refuse_changed(None, route) {
+            return self.drop_rest(message);
+        }
         let Some(plan) = self.session.statements.get(bind.statement).cloned() else {
             self.sweep_litter(Some(bind.statement), route);
             self.note_unknown();
             return self.send(Ask::Bind, message, route);
         };
+        // Before it is noted: what is refused for certain changes nothing.
+        if !self.session.materialised
+            && self.lacks(&plan)
+            && self.is_refused_by_failure(&plan.class)
+            && self.bind_stand_in(&bind, requires(&plan), route)
+        {
+            return self.drop_rest(message);
+        }
         self.note_bound(&plan.class);
         self.note_copy(&plan.class, plan.text());
         if self.session.materialised {
             return self.send(Ask::Bind, message, route);
         }
-        if self.lacks(&plan)
-            && self.is_refused_by_failure(&plan.class)
-            && self.bind_stand_in(&bind, plan.described().parameter_count(), route)
-        {
-            return self.drop_rest(message);
-        }
-        if self.has_changed(bind.statement, &plan) && self.refuse_changed(route) {
+        if self.has_changed(bind.statement, &plan) && self.refuse_changed(None, route) {
             return self.drop_rest(message);
         }
         self.provide_for(bind.statement, &plan, route);
@@ -175,7 +181,7 @@ impl Engine {
                     if self.lacks(&plan) && self.is_refused_by_failure(&plan.class) && self.describe_stand_in(&plan, route) {
                         return;
                     }
-                    if self.has_changed(name, &plan) && self.refuse_changed(route) {
+                    if self.has_changed(name, &plan) && self.refuse_changed(plan.described().parameters, route) {
                         return;
                     }
                     self.provide_for(name, &plan, route);
@@ -185,6 +191,11 @@ impl Engine {
                         server.ledger.push(Ask::Describe, Owner::Client, None);
                         server.ledger.hint_last(name);
                     }
+                    return;
+                }
+                if let Some(plan) = self.known_stale(name)
+                    && self.refuse_changed(plan.described().parameters, route)
+                {
                     return;
                 }
                 self.sweep_litter(Some(name), route);
@@ -350,18 +361,19 @@ impl Engine {
         self.pin(Pin::SqlPrepare);
         self.sweep_litter(None, route);
         route.settle(&mut self.server_out);
+        let (mut parses, stale) = self.own_names();
+        let count = self.session.statements.len();
+        self.server_out.append(&mut parses);
         let Some(server) = self.server.as_mut() else { return };
         // From now on those names are the client's own there.
         server.litter.clear();
-        for (name, plan) in self.session.statements.iter() {
-            encode_parse(name, plan, &mut self.server_out);
-            server.ledger.push(Ask::Parse, Owner::Inject, None);
-        }
+        (0..count).for_each(|_| server.ledger.push(Ask::Parse, Owner::Inject, None));
         if !self.open_batch && !server.ledger.is_empty() {
             frontend::sync(&mut self.server_out);
             server.ledger.push(Ask::Sync, Owner::Own, None);
         }
         self.session.statements.clear_named();
+        self.session.statements.set_stale(stale);
     }
 
     /// Before a name of the client is said to the server: what stands there under that name only to provoke an error must
@@ -461,11 +473,11 @@ impl Engine {
     }
 }
 
-fn encode_parse(name: &[u8], plan: &Plan, out: &mut Vec<u8>) {
+pub(super) fn encode_parse(name: &[u8], plan: &Plan, out: &mut Vec<u8>) {
     Parse { name, text: plan.text(), types: Oids::from_bytes(plan.types()).unwrap_or_default() }.encode(out);
 }
 
-fn inject_close(server: &mut Server, name: &[u8], undo: Option<Undo>, out: &mut Vec<u8>) {
+pub(super) fn inject_close(server: &mut Server, name: &[u8], undo: Option<Undo>, out: &mut Vec<u8>) {
     Close { target: Target::Statement, name }.encode(out);
     server.ledger.push(Ask::Close, Owner::Inject, undo.map(Box::new));
 }
@@ -483,18 +495,4 @@ fn rename_bind(bind: &Bind<'_>, name: &[u8], message: &Message<'_>, have: usize,
     let head = bind.portal.len() + bind.statement.len() + 2;
     let tail: Range<usize> = head..have;
     out.extend_from_slice(message.body.get(tail).unwrap_or_default());
-}
-
-/// Whether a Bind stands between here and the end of the batch, as far as it has arrived.
-fn bind_follows(mut input: &[u8]) -> bool {
-    while let Ok(Some(header)) = Header::peek(input) {
-        match header.tag {
-            tag::BIND => return true,
-            tag::SYNC | tag::QUERY => return false,
-            _ => {}
-        }
-        let Some(rest) = input.get(header.len..) else { return false };
-        input = rest;
-    }
-    false
 }

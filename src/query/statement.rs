@@ -269,6 +269,8 @@ pub struct Statement {
     pub single_read: bool,
     /// Syntax alone does not show that it is a pure read. Functions are judged against the catalog.
     pub may_write: bool,
+    /// The highest `$n` that Postgres would find when it is prepared, where that is known.
+    pub parameters: Option<u16>,
     /// The normalised text, for statistics and logs: no literals, no comments.
     pub shown: Shown,
     /// It can commit by itself, or may be half done when it fails: CALL, DO, VACUUM, CONCURRENTLY, several statements.
@@ -320,6 +322,7 @@ impl Statement {
             sampling: true,
             sees_session: true,
             sets_local: true,
+            parameters: None,
             ..Self::empty(Kind::Opaque)
         }
     }
@@ -351,6 +354,7 @@ impl Statement {
             single_read: false,
             may_write: false,
             self_committing: false,
+            parameters: Some(0),
             shown: Shown::default(),
         }
     }
@@ -367,6 +371,11 @@ impl Statement {
             Some(SettingVerb::ResetAll) => true,
             None => false,
         }
+    }
+
+    /// How many parameters it takes when so many types are declared in its Parse.
+    pub fn parameter_count(&self, declared: usize) -> Option<u16> {
+        Some(self.parameters?.max(u16::try_from(declared).ok()?))
     }
 
     /// It may write relations that `writes` does not name.

@@ -22,6 +22,7 @@ pub struct Unnamed {
 }
 
 type AsOf = HashMap<Box<[u8]>, u64, foldhash::fast::RandomState>;
+type Stale = HashMap<Box<[u8]>, (Arc<Plan>, u64), foldhash::fast::RandomState>;
 type Named = HashMap<Box<[u8]>, Arc<Plan>, foldhash::fast::RandomState>;
 
 /// Named statements and the unnamed one.
@@ -31,6 +32,8 @@ pub struct Statements {
     named: Option<Box<Named>>,
     /// As of which schema Postgres described each to the client; missing = not known.
     as_of: Option<Box<AsOf>>,
+    /// Names that stand, on the client's server, for statements whose columns have changed since they were described.
+    stale: Option<Box<Stale>>,
     /// The unnamed statement.
     pub unnamed: Option<Box<Unnamed>>,
 }
@@ -47,8 +50,37 @@ impl Statements {
         self.named.get_or_insert_default().insert(name.into(), plan)
     }
 
+    /// These names must not be bound any more: the statements' columns are not those of that schema.
+    pub fn set_stale(&mut self, names: Vec<(Box<[u8]>, Arc<Plan>, u64)>) {
+        let stale: Stale = names.into_iter().map(|(name, plan, as_of)| (name, (plan, as_of))).collect();
+        self.stale = (!stale.is_empty()).then(|| Box::new(stale));
+    }
+
+    /// What a name stood for before its columns changed.
+    pub fn stale(&self, name: &[u8]) -> Option<&Arc<Plan>> {
+        Some(&self.stale.as_ref()?.get(name)?.0)
+    }
+
+    /// All names whose columns have changed, with the schema under which they were described.
+    pub fn all_stale(&self) -> impl Iterator<Item = (&[u8], &Arc<Plan>, u64)> {
+        self.stale.iter().flat_map(|stale| stale.iter()).map(|(name, (plan, as_of))| (&**name, plan, *as_of))
+    }
+
+    /// The name stands for something else, or it is not known for what.
+    pub fn forget_stale(&mut self, name: &[u8]) {
+        if let Some(stale) = self.stale.as_mut() {
+            stale.remove(name);
+        }
+    }
+
+    /// The same for all names.
+    pub fn forget_all_stale(&mut self) {
+        self.stale = None;
+    }
+
     /// Forgets a name.
     pub fn remove(&mut self, name: &[u8]) -> Option<Arc<Plan>> {
+        self.forget_stale(name);
         self.forget_as_of(name);
         let named = self.named.as_mut()?;
         let removed = named.remove(name);
@@ -98,6 +130,7 @@ impl Statements {
     /// Forgets all.
     pub fn clear(&mut self) {
         self.clear_named();
+        self.stale = None;
         self.unnamed = None;
     }
 }

@@ -146,6 +146,7 @@ fn united(mut a: Statement, b: Statement) -> Statement {
     a.single_read = false;
     a.may_write |= b.may_write;
     a.self_committing = true;
+    a.parameters = None;
     if writes_unknown {
         a.writes.clear();
     }

@@ -51,8 +51,28 @@ pub(super) fn describe(node: &NodeEnum) -> Option<Statement> {
         }
         _ => changed_catalog(node, &mut found),
     }
+    if !is_analysed_when_prepared(node) {
+        found.parameters = Some(0);
+    }
     settle(&mut found);
     Some(found)
+}
+
+/// Postgres looks for parameters in these when they are prepared; what others hold is found when they run. The query
+/// inside an EXPLAIN has been judged by itself.
+fn is_analysed_when_prepared(node: &NodeEnum) -> bool {
+    matches!(
+        node,
+        NodeEnum::SelectStmt(_)
+            | NodeEnum::InsertStmt(_)
+            | NodeEnum::UpdateStmt(_)
+            | NodeEnum::DeleteStmt(_)
+            | NodeEnum::MergeStmt(_)
+            | NodeEnum::DeclareCursorStmt(_)
+            | NodeEnum::ExplainStmt(_)
+            | NodeEnum::CreateTableAsStmt(_)
+            | NodeEnum::CallStmt(_)
+    )
 }
 
 /// SELECT, INSERT, UPDATE, DELETE, MERGE, on their own or inside another statement.

@@ -70,6 +70,10 @@ fn named(name: &str, fields: &Object, found: &mut Statement) {
         "SortBy" => push_operator(fields.get("use_op"), found),
         "SqlvalueFunction" => found.value_functions = true,
         "LockingClause" => found.locking = true,
+        "ParamRef" => {
+            let number = fields.get("number").and_then(Value::as_u64).and_then(|number| u16::try_from(number).ok());
+            found.parameters = found.parameters.zip(number).map(|(highest, number)| highest.max(number));
+        }
         "RangeTableSample" => found.sampling = true,
         "CommonTableExpr" => cte(fields, found),
         "CallContext" | "MergeSupportFunc" => {}
