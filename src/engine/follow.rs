@@ -53,6 +53,10 @@ const MAX_NAMES: usize = 256;
 impl Engine {
     /// A statement that may leave something behind is about to run.
     pub(super) fn note_effects(&mut self, class: &Statement) {
+        if class.effects.contains(Effects::DEALLOCATE) {
+            // Which names are left is not known.
+            self.session.statements.forget_all_stale();
+        }
         let pins = Pins::of(class.effects);
         let new = pins.without(self.session.pins);
         self.session.pins = self.session.pins.union(pins);
@@ -171,11 +175,14 @@ impl Engine {
             settings.push((name, value));
         }
         for pin in CHECKS.into_iter().filter(|pin| aftermath.checks.has(*pin)) {
-            if values.next().flatten() == Some(b"f") {
-                self.session.pins.remove(pin);
-                if pin == Pin::SqlPrepare {
-                    self.dematerialise();
+            match values.next().flatten() {
+                Some(b"f") => self.session.pins.remove(pin),
+                Some(names) if pin == Pin::SqlPrepare => {
+                    if let Ok(names) = serde_json::from_slice::<Vec<String>>(names) {
+                        self.dematerialise(&names);
+                    }
                 }
+                Some(_) | None => {}
             }
         }
         let said = |name: &str, value: &str| defaults.get(name) != Some(value);
@@ -318,8 +325,11 @@ fn inquiry(names: &[Box<str>], checks: Pins, prefix: &str) -> String {
             | Pin::Sequence
             | Pin::Opaque
             | Pin::ParseSettings => {
+                // NULL while there are statements of SQL; then the names of the protocol's.
                 text.push_str(
-                    "EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql AND NOT pg_catalog.starts_with(name,",
+                    "(SELECT CASE WHEN pg_catalog.count(*) FILTER (WHERE from_sql) OPERATOR(pg_catalog.>) 0 THEN NULL \
+                     ELSE coalesce(pg_catalog.json_agg(name), '[]') END \
+                     FROM pg_catalog.pg_prepared_statements WHERE NOT pg_catalog.starts_with(name,",
                 );
                 push_literal(prefix, &mut text);
                 text.push_str(")),");

@@ -307,9 +307,7 @@ impl Engine {
     fn query(&mut self, message: &Message<'_>, route: &mut Route<'_>) {
         let text = Query::decode(message.body).map(|query| query.text).unwrap_or_default();
         let class = if message.is_whole() { self.classify(text) } else { self.shared.opaque() };
-        if sees_names(&class) {
-            self.materialise(route);
-        }
+        self.provide_names(&class, true, route);
         if class.is_opaque() {
             let spoiled = self.server.as_ref().is_some_and(|server| server.spoiled);
             self.doubt = Some(Doubt { pins: self.session.pins, epoch: self.session.epoch, spoiled });
@@ -348,6 +346,11 @@ impl Engine {
         self.running = Some(Arc::clone(class));
         if !class.effects.is_empty() || !class.local_settings.is_empty() || !self.session.pins.is_empty() {
             self.note_effects(class);
+        }
+        if class.kind == Kind::Prepare {
+            self.note_prepared(class);
+        } else if class.effects.contains(Effects::PREPARE) {
+            self.note_executed();
         }
         self.barrier |= class.kind == Kind::Discard || sees_names(class) || may_discard(class) || class.changes_strings();
         if may_change_status(class) {

@@ -32,6 +32,7 @@ mod failed;
 mod follow;
 mod intake;
 mod ledger;
+mod own_names;
 mod read;
 mod renamed;
 mod replies;
@@ -39,9 +40,11 @@ mod rewrite;
 mod route;
 mod server;
 mod shared;
+mod stale;
 mod synth;
 #[cfg(test)]
 mod tests;
+mod tidy;
 mod undo;
 
 use std::ops::Range;
@@ -77,6 +80,8 @@ pub struct Engine {
     aftermath: Option<Box<Aftermath>>,
     /// The server's settings are being changed, and nothing of the client is sent before that is done.
     adapting: bool,
+    /// The client's own statement that DEALLOCATE is about to drop.
+    deallocating: Option<Box<[u8]>>,
     /// Something is outstanding after which `status` may be another.
     unsettled: bool,
     /// The ledger's last entry when that was sent: the next ReadyForQuery behind it settles it.
@@ -252,6 +257,7 @@ impl Engine {
             doubt: None,
             aftermath: None,
             adapting: false,
+            deallocating: None,
             unsettled: false,
             unsettled_at: 0,
             stall: Stall::None,

@@ -1,10 +1,10 @@
 //! Floor 2. Errors speak of statements by the client's own names, and not by pgdial's.
 
-use crate::plan::STAND_IN_PARAMETERS;
 use crate::wire::backend::tag;
 use crate::wire::diagnostics::{self, Fields};
 
 use super::Engine;
+use super::failed::renumbered;
 use super::ledger::hint_of;
 use super::undo::Undo;
 
@@ -23,7 +23,7 @@ impl Engine {
         };
         let fields = Fields::decode(body).ok()?;
         let replaced: Vec<(u8, Vec<u8>)> =
-            fields.iter().map(|(code, text)| (code, renumbered(replace(text, ours, theirs), theirs, requires))).collect();
+            fields.iter().map(|(code, text)| (code, replace(&renumbered(text, ours, requires), ours, theirs))).collect();
         let mut out = Vec::new();
         diagnostics::encode_fields(tag::ERROR_RESPONSE, replaced.iter().map(|(code, text)| (*code, &**text)), &mut out);
         Some(out)
@@ -51,7 +51,8 @@ pub(super) fn told_by(own: Option<&Undo>) -> Option<Told> {
         Undo::Named { name, .. } => Some(Told { name: name.clone(), requires: None }),
         Undo::StandIn { name, requires } => Some(Told { name: name.clone(), requires: *requires }),
         Undo::Learning(..)
-        | Undo::ColumnsChanged
+        | Undo::Probing(..)
+        | Undo::ColumnsChanged(_)
         | Undo::Injected(_)
         | Undo::Evicted { .. }
         | Undo::Closed { .. }
@@ -61,15 +62,7 @@ pub(super) fn told_by(own: Option<&Undo>) -> Option<Told> {
     }
 }
 
-/// "... requires 13", behind the name, as it would be said of the client's own statement.
-fn renumbered(text: Vec<u8>, name: &[u8], requires: Option<u16>) -> Vec<u8> {
-    let found = memchr::memmem::find(&text, name).map(|at| at + name.len());
-    let (Some(requires), Some((head, tail))) = (requires, found.and_then(|at| text.split_at_checked(at))) else { return text };
-    let tail = replace(tail, STAND_IN_PARAMETERS.to_string().as_bytes(), requires.to_string().as_bytes());
-    [head, &tail].concat()
-}
-
-fn replace(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+pub(super) fn replace(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = memchr::memmem::find(rest, from) {

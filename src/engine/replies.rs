@@ -9,6 +9,7 @@ use crate::wire::Header;
 use crate::wire::backend::{ParameterStatus, tag};
 use crate::wire::diagnostics::{Fields, Severity};
 
+use super::columns::GONE;
 use super::ledger::{Ask, Owed, Owner, Receipt};
 use super::renamed::told_by;
 use super::route::Route;
@@ -104,10 +105,15 @@ impl Engine {
             Receipt::End(owed) => self.ended(message, body, &owed),
             Receipt::Failed { owner, hint, own, skipped } => {
                 self.settle_doubt(body);
+                self.deallocating = None;
                 let told = told_by(own.as_deref());
-                let changed = matches!(own.as_deref(), Some(Undo::ColumnsChanged));
+                let changed = self.error_for_changed(own.as_deref(), body);
+                if let Some(Undo::Probing(plan, generation)) = own.as_deref() {
+                    plan.note_columns(*generation, GONE);
+                    return Ok(Sink::Drop);
+                }
                 self.failed(own, skipped);
-                let renamed = if changed { Some(self.columns_changed()) } else { self.renamed(body, told.as_ref(), hint) };
+                let renamed = changed.or_else(|| self.renamed(body, told.as_ref(), hint));
                 self.fail_fill();
                 match owner {
                     Owner::Own => return Err(broken("it refused a clean-up of ours")),
@@ -246,6 +252,7 @@ impl Engine {
             b"DISCARD ALL\0" => self.discarded(),
             b"DISCARD SEQUENCES\0" => self.session.pins.remove(Pin::Sequence),
             b"COMMIT\0" | b"ROLLBACK\0" => self.left_block = true,
+            b"DEALLOCATE\0" => self.deallocated(),
             b"DEALLOCATE ALL\0" => {
                 self.session.statements.clear();
                 self.session.pins.remove(Pin::SqlPrepare);
@@ -369,7 +376,7 @@ impl Engine {
                     server.ledger.mark_evicted(id, true);
                 }
             }
-            Undo::Learning(..) | Undo::StandIn { .. } | Undo::ColumnsChanged => {}
+            Undo::Learning(..) | Undo::Probing(..) | Undo::StandIn { .. } | Undo::ColumnsChanged(_) => {}
             Undo::Injected(id) => {
                 server.plans.remove(id);
                 server.ledger.mark_evicted(id, true);

@@ -236,6 +236,8 @@ pub struct Statement {
     pub transaction: Option<TransactionVerb>,
     /// SET or RESET, when the text is that and nothing else.
     pub setting: Option<SettingVerb>,
+    /// The name in PREPARE, EXECUTE or DEALLOCATE, when the text is that and nothing else.
+    pub statement_name: Option<Box<str>>,
     /// Settings it may change for the session, lower case. [`ALL_SETTINGS`] = every one that the session has changed.
     pub settings: Vec<Box<str>>,
     /// Settings that users made up and that it changes for its transaction. Their names stay known afterwards.
@@ -278,6 +280,8 @@ pub struct Statement {
     pub single_read: bool,
     /// Syntax alone does not show that it is a pure read. Functions are judged against the catalog.
     pub may_write: bool,
+    /// The highest `$n` that Postgres would find when it is prepared, where that is known.
+    pub parameters: Option<u16>,
     /// The normalised text, for statistics and logs: no literals, no comments.
     pub shown: Shown,
     /// It can commit by itself, or may be half done when it fails: CALL, DO, VACUUM, CONCURRENTLY, several statements.
@@ -329,6 +333,7 @@ impl Statement {
             sampling: true,
             sees_session: true,
             sets_local: true,
+            parameters: None,
             ..Self::empty(Kind::Opaque)
         }
     }
@@ -341,6 +346,7 @@ impl Statement {
             effects: Effects::NONE,
             transaction: None,
             setting: None,
+            statement_name: None,
             settings: Vec::new(),
             local_settings: Vec::new(),
             setting_parameters: Vec::new(),
@@ -363,6 +369,7 @@ impl Statement {
             single_read: false,
             may_write: false,
             self_committing: false,
+            parameters: Some(0),
             shown: Shown::default(),
         }
     }
@@ -379,6 +386,11 @@ impl Statement {
             Some(SettingVerb::ResetAll) => true,
             None => false,
         }
+    }
+
+    /// How many parameters it takes when so many types are declared in its Parse.
+    pub fn parameter_count(&self, declared: usize) -> Option<u16> {
+        Some(self.parameters?.max(u16::try_from(declared).ok()?))
     }
 
     /// It may write relations that `writes` does not name.

@@ -12,7 +12,9 @@ mod tests;
 
 use std::sync::Arc;
 
+use crate::query::Statement;
 pub use pin::{Pin, Pins};
+
 pub use settings::{Defaults, Replay, Settings, SettingsTable, is_askable, is_custom, push_literal};
 pub use statements::{Statements, Unnamed, UnnamedId};
 
@@ -23,6 +25,8 @@ pub struct Session {
     pub statements: Statements,
     /// Why the client must keep its server.
     pub pins: Pins,
+    /// What EXECUTE may run, as far as that leaves anything behind.
+    pub prepared: Vec<Arc<Statement>>,
     /// The client's statements exist on its server under their own names: everything passes verbatim from here on.
     pub materialised: bool,
     /// Settings that differ from those its servers were opened with, as of the last transaction that may have changed any.
@@ -44,6 +48,7 @@ impl Session {
     pub fn discard_all(&mut self) {
         self.statements.clear();
         self.materialised = false;
+        self.prepared.clear();
         self.pins.clear_but_mode();
     }
 }

@@ -143,10 +143,33 @@ fn prepare_in_sql_makes_statements_real() {
         rig.answer(&[parsed(), learnt(), ready(I)]);
         assert_eq!(rig.send(&[query("execute s")]), "P s select 1, S, Q execute s");
         assert_eq!(rig.answer(&[parsed(), ready(I), columns(), complete("SELECT 0"), ready(I)]), "T, C SELECT 0, Z I");
-        assert!(rig.inquiry(&["t"]).starts_with("Q SELECT EXISTS"));
+        assert!(rig.inquiry(&["not a list of names"]).starts_with("Q SELECT (SELECT CASE"));
         assert!(rig.release().is_none(), "the client keeps this server");
         assert_eq!(rig.send(&[bind("s"), parse("t", "select 2"), sync()]), "B s, P t select 2, S");
         assert_eq!(rig.answer(&[bound(), parsed(), ready(I)]), "2, 1, Z I");
+        // No statement of SQL is left: the client's own follow it, and their names go.
+        rig.query("deallocate q", "DEALLOCATE", I);
+        rig.inquiry(&["[\"s\", \"t\"]"]);
+        assert_eq!(rig.sent(), "C s, C t, S");
+        rig.answer(&[closed(), closed(), ready(I)]);
+        assert_eq!(rig.release(), Some(Release::Reuse));
+        let sent = rig.send(&[bind("t"), sync()]);
+        assert!(sent.starts_with("P _p_2 select 2"), "{sent}");
+    });
+}
+
+#[test]
+fn deallocate_of_a_protocol_statement_keeps_nobody() {
+    in_pieces(|chunk| {
+        let mut rig = Rig::new(chunk);
+        rig.send(&[parse("s", "select 1"), sync()]);
+        rig.answer(&[parsed(), learnt(), ready(I)]);
+        assert_eq!(rig.send(&[query("deallocate s")]), "P s, Q deallocate s", "Postgres has something to drop");
+        rig.answer(&[parsed(), complete("DEALLOCATE"), ready(I)]);
+        rig.answer(&[closed(), ready(I)]);
+        assert_eq!(rig.release(), Some(Release::Reuse));
+        let sent = rig.send(&[bind("s"), sync()]);
+        assert!(sent.ends_with("B s, S"), "the client has it no more: {sent}");
     });
 }
 

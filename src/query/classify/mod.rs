@@ -132,6 +132,7 @@ fn united(mut a: Statement, b: Statement) -> Statement {
     a.effects |= b.effects;
     a.transaction = None;
     a.setting = None;
+    a.statement_name = None;
     a.settings.extend(b.settings);
     a.local_settings.extend(b.local_settings);
     a.setting_parameters.extend(b.setting_parameters);
@@ -153,6 +154,7 @@ fn united(mut a: Statement, b: Statement) -> Statement {
     a.single_read = false;
     a.may_write |= b.may_write;
     a.self_committing = true;
+    a.parameters = None;
     if writes_unknown {
         a.writes.clear();
     }

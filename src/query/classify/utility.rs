@@ -39,10 +39,19 @@ pub(super) fn describe(node: &NodeEnum) -> Option<Statement> {
         NodeEnum::DeallocateStmt(which) if which.isall || which.name.is_empty() => {
             session(&mut found, Kind::Discard, Effects::RESTORE);
         }
-        NodeEnum::DeallocateStmt(_) => session(&mut found, Kind::Deallocate, Effects::DEALLOCATE),
-        NodeEnum::PrepareStmt(_) => session(&mut found, Kind::Prepare, Effects::PREPARE),
+        NodeEnum::DeallocateStmt(which) => {
+            found.statement_name = Some(which.name.as_str().into());
+            session(&mut found, Kind::Deallocate, Effects::DEALLOCATE);
+        }
+        NodeEnum::PrepareStmt(prepare) => {
+            found.statement_name = Some(prepare.name.as_str().into());
+            session(&mut found, Kind::Prepare, Effects::PREPARE);
+        }
         // What it runs is in another text.
-        NodeEnum::ExecuteStmt(_) => unknown(&mut found, Kind::Execute, Effects::PREPARE | Effects::OPAQUE, false),
+        NodeEnum::ExecuteStmt(execute) => {
+            found.statement_name = Some(execute.name.as_str().into());
+            unknown(&mut found, Kind::Execute, Effects::PREPARE, false);
+        }
         NodeEnum::LoadStmt(_) => unknown(&mut found, Kind::Load, Effects::LOAD, false),
         NodeEnum::DoStmt(_) => unknown(&mut found, Kind::Do, Effects::OPAQUE, true),
         NodeEnum::CallStmt(_) => unknown(&mut found, Kind::Call, Effects::OPAQUE, true),
@@ -51,8 +60,28 @@ pub(super) fn describe(node: &NodeEnum) -> Option<Statement> {
         }
         _ => changed_catalog(node, &mut found),
     }
+    if !is_analysed_when_prepared(node) {
+        found.parameters = Some(0);
+    }
     settle(&mut found);
     Some(found)
+}
+
+/// Postgres looks for parameters in these when they are prepared; what others hold is found when they run. The query
+/// inside an EXPLAIN has been judged by itself.
+fn is_analysed_when_prepared(node: &NodeEnum) -> bool {
+    matches!(
+        node,
+        NodeEnum::SelectStmt(_)
+            | NodeEnum::InsertStmt(_)
+            | NodeEnum::UpdateStmt(_)
+            | NodeEnum::DeleteStmt(_)
+            | NodeEnum::MergeStmt(_)
+            | NodeEnum::DeclareCursorStmt(_)
+            | NodeEnum::ExplainStmt(_)
+            | NodeEnum::CreateTableAsStmt(_)
+            | NodeEnum::CallStmt(_)
+    )
 }
 
 /// SELECT, INSERT, UPDATE, DELETE, MERGE, on their own or inside another statement.

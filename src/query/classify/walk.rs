@@ -70,8 +70,14 @@ fn named(name: &str, fields: &Object, found: &mut Statement) {
         "SortBy" => push_operator(fields.get("use_op"), found),
         "SqlvalueFunction" => found.value_functions = true,
         "LockingClause" => found.locking = true,
+        "ParamRef" => {
+            let number = fields.get("number").and_then(Value::as_u64).and_then(|number| u16::try_from(number).ok());
+            found.parameters = found.parameters.zip(number).map(|(highest, number)| highest.max(number));
+        }
         "RangeTableSample" => found.sampling = true,
         "CommonTableExpr" => cte(fields, found),
+        // CREATE TABLE .. AS EXECUTE.
+        "ExecuteStmt" => found.effects.insert(Effects::PREPARE),
         "CallContext" | "MergeSupportFunc" => {}
         // SQL/JSON and XML have a syntax of their own for what are stable functions underneath.
         name if name.starts_with("Json") => found.functions.push(FunctionName::new(Some("pg_catalog"), "to_json")),

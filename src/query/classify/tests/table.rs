@@ -140,7 +140,7 @@ show search_path => show
 show all => show
 prepare p as select * from t where a = $1 => prepare||prepare|t
 prepare p (int) as insert into t values ($1) => prepare||prepare|t
-execute p (1) => execute|W|prepare+opaque
+execute p (1) => execute|W|prepare
 deallocate p => deallocate||deallocate
 deallocate all => discard||restore
 discard all => discard||discard+restore
@@ -161,7 +161,7 @@ explain update t set a = 1 => explain
 explain analyze select * from t => explain|||t
 explain analyze update t set a = 1 => explain|W|||t
 explain (analyze, buffers) delete from t => explain|W|||t
-explain analyze execute p => explain|W|prepare+opaque
+explain analyze execute p => explain|W|prepare
 explain analyze create table n as select * from t => explain|W||n t
 create table n (a int) => ddl|W||n
 create temp table n (a int) => ddl|W|temp|n
