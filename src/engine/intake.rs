@@ -125,7 +125,7 @@ impl Engine {
             return Ok(Next::Wants(Want::Replies));
         }
         let in_copy = self.is_copy_open();
-        if header.tag == tag::FLUSH && self.has_nothing_to_flush() {
+        if header.tag == tag::FLUSH && header.len == Header::LEN && self.has_nothing_to_flush() {
             return Ok(Next::Took(here));
         }
         self.busy = true;
@@ -137,7 +137,7 @@ impl Engine {
         }
         self.dispatch(&message, rest.get(here..).unwrap_or_default(), route);
         if !in_copy {
-            self.open_batch = leaves_open(message.tag, self.open_batch);
+            self.open_batch = leaves_open(message.tag, message.whole_len > Header::LEN, self.open_batch);
         }
         let to = if std::mem::take(&mut self.skip_rest) { Sink::Drop } else { Sink::Client };
         self.rest_in = Rest { left: header.len - here, to };
@@ -224,6 +224,8 @@ impl Engine {
         }
         if self.server.is_none() {
             match message.tag {
+                // Postgres has its own words for a body where none belongs.
+                tag::SYNC | tag::FLUSH if header.len > Header::LEN => return Ok(None),
                 tag::SYNC => {
                     self.refused = false;
                     synth::ready_for_query(TransactionStatus::Idle, &mut self.client_out);
@@ -259,6 +261,8 @@ impl Engine {
                 self.send(Ask::FunctionCall, message, route);
             }
             tag::COPY_DONE | tag::COPY_FAIL => self.send(Ask::CopyEnd, message, route),
+            // With a body it is refused, and what follows skipped up to Sync: as a Describe is that fails.
+            tag::FLUSH if message.whole_len > Header::LEN => self.send(Ask::Describe, message, route),
             // Flush and CopyData owe nothing.
             _ => route.verbatim(message.range.clone(), &mut self.server_out),
         }
@@ -372,6 +376,13 @@ impl Engine {
             // Which names are left is not known.
             self.session.statements.forget_all_stale();
         }
+        // EXECUTE is left out: its session's statements have their own names, and are dropped by name or all.
+        if class.effects.contains(Effects::OPAQUE)
+            && class.kind != Kind::Execute
+            && let Some(server) = self.server.as_mut()
+        {
+            server.doubt();
+        }
         let pins = Pins::of(class.effects);
         let restores = class.effects.contains(Effects::RESTORE) && self.session.epoch != 0;
         if restores || class.effects.intersects(Effects::SETTING | Effects::ROLE | Effects::OPAQUE) {
@@ -400,11 +411,12 @@ pub(super) enum Next {
     Wants(Want),
 }
 
-/// Whether a batch is open after the message: Flush and COPY's own messages change nothing about that.
-fn leaves_open(message: u8, open: bool) -> bool {
+/// Whether a batch is open after the message: Flush (a proper one) and COPY's own messages change nothing about that.
+fn leaves_open(message: u8, has_body: bool, open: bool) -> bool {
     match message {
         tag::SYNC | tag::QUERY | tag::FUNCTION_CALL => false,
-        tag::FLUSH | tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => open,
+        tag::FLUSH if !has_body => open,
+        tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => open,
         _ => true,
     }
 }
