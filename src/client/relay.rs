@@ -51,6 +51,8 @@ pub(super) struct Relay {
     limits: Limits,
     timer: Option<Pin<Box<Sleep>>>,
     client_eof: bool,
+    /// While pgdial drains: since when the client stands still.
+    stalled: Option<Instant>,
     /// How often in a row the server was kept because there was more to do.
     kept: u8,
     ending: Option<End>,
@@ -141,6 +143,7 @@ impl Relay {
             limits,
             timer,
             client_eof: false,
+            stalled: None,
             kept: 0,
             ending: None,
             cancelled: false,
@@ -156,7 +159,18 @@ impl Relay {
 
     /// Until the client goes. How it ended, and how many batches were answered.
     pub(super) async fn run(mut self) -> (End, u64) {
-        let end = std::future::poll_fn(|cx| self.poll(cx)).await;
+        let mut begun = false;
+        let end = std::future::poll_fn(|cx| {
+            // What came with the last message of the login does not wake anybody.
+            if !std::mem::replace(&mut begun, true) && !self.inbox.is_empty() {
+                let now = Instant::now();
+                self.meter.now(now);
+                self.meter.client_sent(self.inbox.len());
+                self.feed_inbox(cx, now);
+            }
+            self.poll(cx)
+        })
+        .await;
         Box::pin(self.finish()).await;
         (end, self.meter.queries)
     }
@@ -228,7 +242,7 @@ impl Relay {
             Ok(taken) => {
                 let relay = fresh.get(taken.relay).unwrap_or_default();
                 let written = pipe::write_on(&mut self.stream, cx, &mut self.engine.client_out, relay);
-                self.meter.client_got(written);
+                self.client_got(written);
                 self.server_inbox.clear();
                 self.server_inbox.extend_from_slice(fresh.get(taken.consumed..).unwrap_or_default());
             }
@@ -361,7 +375,7 @@ impl Relay {
     fn flush(&mut self, cx: &mut Context<'_>) -> bool {
         let full = (self.engine.client_out.len() >= HIGH_WATER, self.engine.server_out.len() >= HIGH_WATER);
         match pipe::flush(&mut self.stream, cx, &mut self.engine.client_out) {
-            Some(written) => self.meter.client_got(written),
+            Some(written) => self.client_got(written),
             None => {
                 self.client_eof = true;
                 self.ending = Some(End::ClientGone);
@@ -370,6 +384,13 @@ impl Relay {
         self.flush_server(cx);
         let room = (self.engine.client_out.len() < HIGH_WATER, self.engine.server_out.len() < HIGH_WATER);
         (full.0 && room.0) || (full.1 && room.1)
+    }
+
+    fn client_got(&mut self, written: usize) {
+        self.meter.client_got(written);
+        if written > 0 {
+            self.stalled = None;
+        }
     }
 
     fn flush_server(&mut self, cx: &mut Context<'_>) {
@@ -393,6 +414,23 @@ impl Relay {
             self.engine.refuse(&Error::new(Kind::Draining, "terminating connection due to administrator command"));
             self.ending = Some(End::Drained);
         }
+        if self.slot.is_draining() && self.ending.is_none() {
+            self.watch_for_stall(now);
+        }
+    }
+
+    /// pgdial drains, and waits for a client that takes nothing, or does not end the message it has begun.
+    fn watch_for_stall(&mut self, now: Instant) {
+        if self.engine.client_out.is_empty() && !self.engine.is_quiet() {
+            self.stalled = None;
+            return;
+        }
+        let since = *self.stalled.get_or_insert(now);
+        if now.saturating_duration_since(since) >= STALL_LIMIT {
+            tracing::info!(client = self.slot.key().pid, "drain: a client that neither reads nor writes is cut off");
+            // There is no telling it why.
+            (self.client_eof, self.ending) = (true, Some(End::Drained));
+        }
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, now: Instant) {
@@ -415,6 +453,9 @@ impl Relay {
         }
     }
 }
+
+/// A drain does not wait longer for a client that stands still.
+const STALL_LIMIT: Duration = Duration::from_secs(5);
 
 /// A client with more to do keeps its server over so many transactions in a row.
 const KEEP_MAX: u8 = 16;

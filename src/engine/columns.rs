@@ -15,6 +15,7 @@ use crate::wire::frontend::{self, Bind, Describe, Target};
 
 use super::Engine;
 use super::Stall;
+use super::failed::{is_refused_for_count, requires};
 use super::intake::Message;
 use super::ledger::{Ask, Owner};
 use super::replies::READ_MAX;
@@ -66,6 +67,16 @@ impl Engine {
         frontend::bind(b"", name.as_bytes(), &[], std::iter::empty(), &[], &mut self.server_out);
         server.ledger.push(Ask::Bind, Owner::Client, Some(Box::new(Undo::ColumnsChanged(before))));
         true
+    }
+
+    /// The same for a Bind, which may be refused for something else before.
+    pub(super) fn refuse_changed_bind(&mut self, bind: &Bind<'_>, plan: &Plan, route: &mut Route<'_>) -> bool {
+        let requires = requires(plan);
+        if is_refused_for_count(bind, requires) {
+            self.bind_stand_in(bind, requires, route)
+        } else {
+            self.refuse_changed(None, route)
+        }
     }
 
     /// The server prepared the statement under an older schema than the client did: what it would refuse, the client may do.

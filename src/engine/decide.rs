@@ -195,7 +195,7 @@ impl Engine {
             next = cursor.next()?;
         }
         let execute = Execute::decode((next.0 == tag::EXECUTE).then_some(next.1)?).ok()?;
-        cursor.body_of(tag::SYNC)?;
+        cursor.body_of(tag::SYNC).filter(|body| body.is_empty())?;
         let parameters = bind.parameters().ok()?;
         if !bind.portal.is_empty() || !execute.portal.is_empty() || execute.max_rows > 0 {
             return None;

@@ -32,7 +32,23 @@ impl Engine {
             }
             return true;
         }
+        if self.is_told_in_failure(message) {
+            route.settle(&mut self.server_out);
+            frontend::flush(&mut self.server_out);
+            return true;
+        }
         (server.ledger.has_undos() && self.relies_on_open_outcome(message)) || self.may_be_refused_by_failure(message)
+    }
+
+    /// Describe of a statement that the server lacks, in a failed transaction: it may be answered from memory, in its turn.
+    fn is_told_in_failure(&self, message: &Message<'_>) -> bool {
+        let Some(server) = self.server.as_ref().filter(|_| self.status == TransactionStatus::Failed && !self.unsettled) else {
+            return false;
+        };
+        let Ok(Describe { target: Target::Statement, name }) = Describe::decode(message.body) else { return false };
+        message.tag == tag::DESCRIBE
+            && !self.session.materialised
+            && self.session.statements.get(name).is_some_and(|plan| server.plans.generation(plan.id()).is_none())
     }
 
     /// A statement that the server lacks, behind batches after which the transaction may have failed: whether it can be

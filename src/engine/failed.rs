@@ -24,6 +24,7 @@ impl Engine {
     pub(super) fn is_refused_by_failure(&self, class: &Statement) -> bool {
         self.status == TransactionStatus::Failed
             && !self.unsettled
+            && !class.is_opaque()
             && !matches!(class.kind, Kind::Commit | Kind::Rollback | Kind::RollbackTo | Kind::PrepareTransaction)
     }
 
@@ -32,8 +33,8 @@ impl Engine {
     pub(super) fn bind_stand_in(&mut self, bind: &Bind<'_>, requires: Option<u16>, route: &mut Route<'_>) -> bool {
         let Some(server) = self.server.as_mut().filter(|server| server.stand_in == StandIn::Ready) else { return false };
         let (formats, values) = sent_counts(bind.rest).unwrap_or_default();
-        let refused_for_count = (formats > 1 && formats != values) || requires.is_some_and(|requires| requires != values);
-        let (formats, values) = if refused_for_count { (formats.into(), values.into()) } else { (0, STAND_IN_PARAMETERS) };
+        let (formats, values) =
+            if is_refused_for_count(bind, requires) { (formats.into(), values.into()) } else { (0, STAND_IN_PARAMETERS) };
         route.settle(&mut self.server_out);
         let name = self.shared.plans.stand_in();
         let nulls = std::iter::repeat_n(None, values);
@@ -128,6 +129,12 @@ pub(super) fn renumbered(text: &[u8], name: &[u8], requires: Option<u16>) -> Vec
     };
     let tail = replace(tail, STAND_IN_PARAMETERS.to_string().as_bytes(), requires.to_string().as_bytes());
     [head, &tail].concat()
+}
+
+/// Postgres looks at the number of parameters before all else.
+pub(super) fn is_refused_for_count(bind: &Bind<'_>, requires: Option<u16>) -> bool {
+    let (formats, values) = sent_counts(bind.rest).unwrap_or_default();
+    (formats > 1 && formats != values) || requires.is_some_and(|requires| requires != values)
 }
 
 /// How many format codes and values a Bind has. Its body may be there in part only.

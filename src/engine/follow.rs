@@ -57,6 +57,11 @@ impl Engine {
             // Which names are left is not known.
             self.session.statements.forget_all_stale();
         }
+        if class.effects.contains(Effects::OPAQUE)
+            && let Some(server) = self.server.as_mut()
+        {
+            server.doubt();
+        }
         let pins = Pins::of(class.effects);
         let new = pins.without(self.session.pins);
         self.session.pins = self.session.pins.union(pins);
@@ -293,9 +298,7 @@ impl Engine {
 impl Server {
     /// DISCARD ALL has been sent: what remains of settings are the names that users made up.
     pub(super) fn discarded(&mut self) {
-        self.plans.clear();
-        self.unnamed = None;
-        self.stand_in.lose();
+        self.forget_statements();
         self.litter.clear();
         self.applied = self.applied.discarded();
     }

@@ -124,7 +124,7 @@ impl Engine {
             return Ok(Next::Wants(Want::Replies));
         }
         let in_copy = self.is_copy_open();
-        if header.tag == tag::FLUSH && self.has_nothing_to_flush() {
+        if header.tag == tag::FLUSH && header.len == Header::LEN && self.has_nothing_to_flush() {
             return Ok(Next::Took(here));
         }
         self.busy = true;
@@ -136,7 +136,7 @@ impl Engine {
         }
         self.dispatch(&message, rest.get(here..).unwrap_or_default(), route);
         if !in_copy {
-            self.open_batch = leaves_open(message.tag, self.open_batch);
+            self.open_batch = leaves_open(message.tag, message.whole_len > Header::LEN, self.open_batch);
         }
         let to = if std::mem::take(&mut self.skip_rest) { Sink::Drop } else { Sink::Client };
         self.rest_in = Rest { left: header.len - here, to };
@@ -223,6 +223,8 @@ impl Engine {
         }
         if self.server.is_none() {
             match message.tag {
+                // Postgres has its own words for a body where none belongs.
+                tag::SYNC | tag::FLUSH if header.len > Header::LEN => return Ok(None),
                 tag::SYNC => {
                     self.refused = false;
                     synth::ready_for_query(TransactionStatus::Idle, &mut self.client_out);
@@ -258,6 +260,8 @@ impl Engine {
                 self.send(Ask::FunctionCall, message, route);
             }
             tag::COPY_DONE | tag::COPY_FAIL => self.send(Ask::CopyEnd, message, route),
+            // With a body it is refused, and what follows skipped up to Sync: as a Describe is that fails.
+            tag::FLUSH if message.whole_len > Header::LEN => self.send(Ask::Describe, message, route),
             // Flush and CopyData owe nothing.
             _ => route.verbatim(message.range.clone(), &mut self.server_out),
         }
@@ -388,11 +392,12 @@ pub(super) enum Next {
     Wants(Want),
 }
 
-/// Whether a batch is open after the message: Flush and COPY's own messages change nothing about that.
-fn leaves_open(message: u8, open: bool) -> bool {
+/// Whether a batch is open after the message: Flush (a proper one) and COPY's own messages change nothing about that.
+fn leaves_open(message: u8, has_body: bool, open: bool) -> bool {
     match message {
         tag::SYNC | tag::QUERY | tag::FUNCTION_CALL => false,
-        tag::FLUSH | tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => open,
+        tag::FLUSH if !has_body => open,
+        tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => open,
         _ => true,
     }
 }

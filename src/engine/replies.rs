@@ -267,9 +267,7 @@ impl Engine {
 
     pub(super) fn forget_statements(&mut self) {
         if let Some(server) = self.server.as_mut() {
-            server.plans.clear();
-            server.unnamed = None;
-            server.stand_in.lose();
+            server.forget_statements();
         }
         self.session.materialised = self.shared.session_mode;
     }
@@ -383,7 +381,7 @@ impl Engine {
             }
             Undo::Evicted { absent: true, .. } => {}
             // Perhaps a later batch closes it; then it is that batch's to restore.
-            Undo::Evicted { id, name, absent: false } if !server.ledger.mark_evicted(id, false) => {
+            Undo::Evicted { id, name, absent: false } if !server.ledger.mark_evicted(id, false) && !server.doubtful => {
                 server.plans.restore(id, name, u64::MAX)
             }
             Undo::Evicted { .. } => {}

@@ -97,7 +97,7 @@ impl Engine {
         let (frame, rest) = Frame::split(input, TEXT_MAX).ok()??;
         let (sync, behind) = Frame::split(rest, TEXT_MAX).ok()??;
         let quiet = self.server.is_none() && !self.refused && self.rest_in.left == 0 && !self.session.materialised;
-        if !quiet || frame.tag != tag::PARSE || sync.tag != tag::SYNC {
+        if !quiet || frame.tag != tag::PARSE || sync.tag != tag::SYNC || !sync.body.is_empty() {
             return None;
         }
         let parse = Parse::decode(frame.body).ok()?;
@@ -138,7 +138,9 @@ impl Engine {
             }
             return self.send(Ask::Bind, message, route);
         }
-        if self.known_stale(bind.statement).is_some() && self.refuse_changed(None, route) {
+        if let Some(plan) = self.known_stale(bind.statement)
+            && self.refuse_changed_bind(&bind, &plan, route)
+        {
             return self.drop_rest(message);
         }
         let Some(plan) = self.session.statements.get(bind.statement).cloned() else {
@@ -146,21 +148,20 @@ impl Engine {
             self.note_unknown();
             return self.send(Ask::Bind, message, route);
         };
-        // Before it is noted: what is refused for certain changes nothing.
-        if !self.session.materialised
-            && self.lacks(&plan)
-            && self.is_refused_by_failure(&plan.class)
-            && self.bind_stand_in(&bind, requires(&plan), route)
-        {
+        // What is refused for certain changes nothing.
+        let refused = self.is_refused_by_failure(&plan.class);
+        if refused && !self.session.materialised && self.lacks(&plan) && self.bind_stand_in(&bind, requires(&plan), route) {
             return self.drop_rest(message);
         }
-        self.note_bound(&plan.class);
-        self.note_bound_settings(&plan.class, &bind);
-        self.note_copy(&plan.class, plan.text());
+        if !refused {
+            self.note_bound(&plan.class);
+            self.note_bound_settings(&plan.class, &bind);
+            self.note_copy(&plan.class, plan.text());
+        }
         if self.session.materialised {
             return self.send(Ask::Bind, message, route);
         }
-        if self.has_changed(bind.statement, &plan) && self.refuse_changed(None, route) {
+        if self.has_changed(bind.statement, &plan) && self.refuse_changed_bind(&bind, &plan, route) {
             return self.drop_rest(message);
         }
         self.provide_for(bind.statement, &plan, route);
@@ -300,6 +301,8 @@ impl Engine {
         if known {
             let undo = Undo::Evicted { id: plan.id(), name: plan.name().into(), absent: false };
             inject_close(server, plan.name(), Some(undo), &mut self.server_out);
+        } else if server.doubtful {
+            inject_close(server, plan.name(), None, &mut self.server_out);
         }
         let generation = self.shared.schema_generation();
         if let Some((id, name)) = server.plans.insert(plan, generation).evict {

@@ -9,10 +9,9 @@ use std::sync::Arc;
 
 use crate::pg::TransactionStatus;
 use crate::plan::Plan;
-use crate::session::UnnamedId;
 use crate::wire::Oids;
 use crate::wire::diagnostics::Fields;
-use crate::wire::frontend::{self, Describe, Parse, Target};
+use crate::wire::frontend::{self, Close, Describe, Parse, Target};
 
 use super::columns::TOO_WIDE;
 use super::ledger::{Ask, Owner};
@@ -74,19 +73,19 @@ impl Engine {
 
     /// `alone`: in a transaction of its own, so that its failure is nobody's affair.
     fn ask_for_columns(&mut self, plan: &Arc<Plan>, now: u64, alone: bool) {
-        // Nobody's: it must not be taken for the client's, nor for none.
-        let nobody = UnnamedId(self.shared.next_epoch());
         let Some(server) = self.server.as_mut() else { return };
         let types = Oids::from_bytes(plan.types()).unwrap_or_default();
-        Parse { name: b"", text: plan.text(), types }.encode(&mut self.server_out);
-        Describe { target: Target::Statement, name: b"" }.encode(&mut self.server_out);
-        server.unnamed = Some(nobody);
+        let name = self.shared.plans.probe();
+        Parse { name: name.as_bytes(), text: plan.text(), types }.encode(&mut self.server_out);
+        Describe { target: Target::Statement, name: name.as_bytes() }.encode(&mut self.server_out);
+        Close { target: Target::Statement, name: name.as_bytes() }.encode(&mut self.server_out);
         let made = || {
             let (plan, make) = (Arc::clone(plan), if alone { Undo::Probing } else { Undo::Learning });
             Some(Box::new(make(plan, now)))
         };
         server.ledger.push(Ask::Parse, if alone { Owner::Learn } else { Owner::Inject }, made());
         server.ledger.push(Ask::Describe, Owner::Learn, made());
+        server.ledger.push(Ask::Close, Owner::Inject, None);
         if alone {
             frontend::sync(&mut self.server_out);
             server.ledger.push(Ask::Sync, Owner::Own, None);

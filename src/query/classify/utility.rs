@@ -2,7 +2,7 @@
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    CopyStmt, DeclareCursorStmt, DiscardMode, DiscardStmt, ExplainStmt, Node, RangeVar, SelectStmt, TransactionStmt,
+    CopyStmt, DeclareCursorStmt, DiscardMode, DiscardStmt, DoStmt, ExplainStmt, Node, RangeVar, SelectStmt, TransactionStmt,
     TransactionStmtKind, TruncateStmt,
 };
 use serde_json::Value;
@@ -53,7 +53,10 @@ pub(super) fn describe(node: &NodeEnum) -> Option<Statement> {
             unknown(&mut found, Kind::Execute, Effects::PREPARE, false);
         }
         NodeEnum::LoadStmt(_) => unknown(&mut found, Kind::Load, Effects::LOAD, false),
-        NodeEnum::DoStmt(_) => unknown(&mut found, Kind::Do, Effects::OPAQUE, true),
+        NodeEnum::DoStmt(block) => {
+            let names = if handles_statements(block) { Effects::PREPARE | Effects::DEALLOCATE } else { Effects::NONE };
+            unknown(&mut found, Kind::Do, Effects::OPAQUE | names, true);
+        }
         NodeEnum::CallStmt(_) => unknown(&mut found, Kind::Call, Effects::OPAQUE, true),
         NodeEnum::VacuumStmt(_) | NodeEnum::ClusterStmt(_) | NodeEnum::ReindexStmt(_) | NodeEnum::CheckPointStmt(_) => {
             unknown(&mut found, Kind::Vacuum, Effects::NONE, true);
@@ -267,6 +270,12 @@ fn harmless(found: &mut Statement, kind: Kind) {
 fn session(found: &mut Statement, kind: Kind, effects: Effects) {
     found.kind = kind;
     found.effects.insert(effects);
+}
+
+/// Whether the block speaks of prepared statements. Those that a function of its would drop are not seen here.
+fn handles_statements(block: &DoStmt) -> bool {
+    let text = serde_json::to_string(block).unwrap_or_default().to_ascii_lowercase();
+    ["deallocate", "discard", "prepare"].iter().any(|word| text.contains(word))
 }
 
 /// It may write relations that it does not name.
