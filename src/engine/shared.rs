@@ -3,14 +3,15 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::cache::{Database, NoCache, PlanMemo, ReadPlan, Rules, read_plan};
 use crate::invalidation::{Footprint, Names, Scope, footprint};
 use crate::plan::Plans;
-use crate::query::{Classifier, Effects, FunctionClass, Snapshot, Statement};
+use crate::query::{Classifier, Effects, FunctionClass, Routines, Snapshot, Statement, Traces, is_builtin_function};
 
 /// The fields of an ErrorResponse.
 pub(super) type Refusal = Vec<(u8, Vec<u8>)>;
@@ -27,6 +28,10 @@ pub struct Shared {
     pub statement_mode: bool,
     /// The result cache, unless it is off.
     pub cache: Option<CacheShared>,
+    /// What functions of users leave behind, as read last; None while it is not known.
+    pub routines: Box<dyn Fn() -> Option<Arc<Routines>> + Send + Sync>,
+    /// Told that the schema may have changed: the routines are to be read again.
+    pub routines_wanted: Arc<Notify>,
     opaque: Arc<Statement>,
     function_call: Arc<Statement>,
     generation: AtomicU64,
@@ -46,6 +51,8 @@ impl Shared {
             session_mode: false,
             statement_mode: false,
             cache,
+            routines: Box::new(|| None),
+            routines_wanted: Arc::new(Notify::new()),
             opaque: Arc::new(opaque),
             function_call: Arc::new(function_call),
             generation: AtomicU64::new(0),
@@ -71,7 +78,22 @@ impl Shared {
 
     /// A statement that may change the schema is on its way: plans parsed before it are not taken on trust any more.
     pub(super) fn schema_changed(&self) {
-        self.generation.fetch_add(1, Relaxed);
+        self.generation.fetch_add(1, AcqRel);
+        self.routines_wanted.notify_one();
+    }
+
+    /// What the statement may leave behind in its session through functions of users.
+    #[allow(dead_code, reason = "pins and followed settings ask it")]
+    pub(super) fn traces(&self, statement: &Statement) -> Judged {
+        let Some(routines) = (self.routines)() else {
+            let known = statement.functions.iter().all(is_builtin_function);
+            return if known { Judged::Known(Traces::default()) } else { Judged::Unknown };
+        };
+        let current = routines.generation == self.schema_generation();
+        if !statement.functions.iter().all(|name| routines.knows(name, current)) {
+            return Judged::Unknown;
+        }
+        Judged::Known(routines.traces(statement))
     }
 
     /// Postgres has refused a statement for its changed columns: its words are kept for the next time that pgdial must.
@@ -85,8 +107,18 @@ impl Shared {
 
     /// Counts changes of the schema that were seen.
     pub fn schema_generation(&self) -> u64 {
-        self.generation.load(Relaxed)
+        self.generation.load(Acquire)
     }
+}
+
+/// What is known of a statement's traces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "pins and followed settings ask it")]
+pub(super) enum Judged {
+    /// These and no others.
+    Known(Traces),
+    /// It names functions that are not Postgres's own, and what those do is not known at the moment.
+    Unknown,
 }
 
 /// The result cache of one database, and what is needed to use it.
