@@ -249,3 +249,37 @@ const MEMO: NonZeroUsize = match NonZeroUsize::new(4096) {
     Some(n) => n,
     None => NonZeroUsize::MIN,
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::{RoutineRow, RoutineRows};
+
+    fn rows() -> RoutineRows {
+        let sets = RoutineRow {
+            name: "sets".into(),
+            language: "sql".into(),
+            volatility: 'v',
+            source: Some(b"SET a.b = 1".to_vec().into()),
+            ..RoutineRow::default()
+        };
+        RoutineRows { builtin: vec!["now".into()], routines: vec![sets], hidden: Vec::new() }
+    }
+
+    #[test]
+    fn a_function_of_a_user_is_known_until_the_schema_changes() {
+        let mut shared = Shared::new(Arc::default(), "_p_", None);
+        let judged = |shared: &Shared, sql: &str| shared.traces(&shared.classifier.classify(sql.as_bytes(), true));
+        assert_eq!(judged(&shared, "select count(*) from t"), Judged::Known(Traces::default()));
+        assert_eq!(judged(&shared, "select sets()"), Judged::Unknown);
+        let routines = Arc::new(Routines::build(0, &rows()));
+        shared.routines = Box::new(move || Some(Arc::clone(&routines)));
+        assert_eq!(judged(&shared, "select now()"), Judged::Known(Traces::default()));
+        let Judged::Known(traces) = judged(&shared, "select sets()") else { panic!("it was read") };
+        assert_eq!(traces.settings, ["a.b".into()]);
+        assert_eq!(judged(&shared, "select never_seen()"), Judged::Unknown);
+        shared.schema_changed();
+        assert_eq!(judged(&shared, "select sets()"), Judged::Unknown);
+        assert_eq!(judged(&shared, "select now()"), Judged::Known(Traces::default()));
+    }
+}

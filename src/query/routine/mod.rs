@@ -5,8 +5,11 @@
 
 mod body;
 mod builtin;
+mod command;
+mod common;
 mod graph;
 mod rows;
+mod settings;
 mod table;
 
 use std::sync::Arc;

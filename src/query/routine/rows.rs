@@ -1,7 +1,5 @@
 //! Floor 1. The rows that the routines are built from, as `catalog/routines/*.sql` gives them.
 
-use crate::pg::Oid;
-
 /// Everything that one load read.
 #[derive(Clone, Debug, Default)]
 pub struct RoutineRows {
@@ -16,8 +14,6 @@ pub struct RoutineRows {
 /// A function, procedure or aggregate.
 #[derive(Clone, Debug, Default)]
 pub struct RoutineRow {
-    /// Its oid.
-    pub oid: Oid,
     /// Its name, without the schema.
     pub name: Box<str>,
     /// `pg_language.lanname`.
@@ -28,10 +24,8 @@ pub struct RoutineRow {
     pub extension: Option<Box<str>>,
     /// `t.name` may mean it: it can be called with one argument.
     pub one_argument: bool,
-    /// Its body, or for aggregates nothing. `None`: it was too much to be read.
+    /// Its body. `None`: it was too much to be read.
     pub source: Option<Box<[u8]>>,
-    /// An aggregate's support functions.
-    pub calls: Vec<Oid>,
 }
 
 /// That `place` runs something.

@@ -45,8 +45,10 @@ impl Table {
         add(&mut found, &self.fields, statement.fields.iter().map(|name| &**name));
         add(&mut found, &self.operators, statement.operators.iter().map(|operator| &*operator.name));
         add(&mut found, &self.reads, statement.reads.iter().map(|relation| &*relation.name));
+        add(&mut found, &self.reads, statement.writes.iter().map(|relation| &*relation.name));
         add(&mut found, &self.writes, statement.writes.iter().map(|relation| &*relation.name));
-        if statement.writes_unknown() {
+        // What a procedure writes is known with the procedure.
+        if statement.writes_unknown() && statement.kind != Kind::Call {
             found.add(&self.hidden);
         }
         found
