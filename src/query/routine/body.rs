@@ -192,6 +192,12 @@ impl<'a> Reader<'a, '_> {
         if &*name == "pg_temp" || name.starts_with("pg_temp_") {
             self.found.effect(Effects::TEMP);
         }
+        // UPDATE ONLY pg_catalog.pg_settings: a rule makes it set_config().
+        if &*name == builtin::SETTINGS_VIEW
+            && (1..=4).any(|back| self.at.checked_sub(back).is_some_and(|at| self.is(at, "UPDATE")))
+        {
+            self.found.body.traces.add(&builtin::traces_of_call("set_config"));
+        }
         let qualified = self.at.checked_sub(1).and_then(|at| self.tokens.get(at)) == Some(&Token::Other(b'.'));
         if self.tokens.get(self.at + 1) == Some(&Token::Other(b'(')) {
             let schema = if qualified { self.at.checked_sub(2).and_then(|at| self.folded(at)) } else { None };

@@ -4,6 +4,9 @@ use super::super::{Effects, FunctionName};
 use super::rows::RoutineRow;
 use super::{Traces, common};
 
+/// An UPDATE of it changes settings of the session.
+pub(super) const SETTINGS_VIEW: &str = "pg_settings";
+
 /// What changing a setting for the session is.
 pub(super) fn effects_of_setting(name: &str) -> Effects {
     match name {

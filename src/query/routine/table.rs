@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::super::{Kind, Statement};
-use super::{FunctionName, Traces};
+use super::{FunctionName, Traces, builtin};
 
 type Traced = HashMap<Box<str>, Traces, foldhash::fast::RandomState>;
 type Names = HashSet<Box<str>, foldhash::fast::RandomState>;
@@ -30,6 +30,9 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn traces(&self, statement: &Statement) -> Traces {
+        if statement.writes.iter().any(|relation| &*relation.name == builtin::SETTINGS_VIEW) {
+            return Traces::everything();
+        }
         if self.all.is_empty() {
             return Traces::default();
         }

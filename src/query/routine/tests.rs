@@ -62,6 +62,8 @@ fn settings_in_plpgsql() {
             ),
             ("BEGIN RESET a.b; END", "=a.b"),
             ("BEGIN RESET SESSION AUTHORIZATION; END", "=role =session_authorization role"),
+            ("BEGIN UPDATE ONLY pg_catalog.pg_settings SET setting = 'x'; END", "setting role opaque_setting"),
+            ("BEGIN SELECT setting INTO x FROM pg_settings; END", ""),
             ("BEGIN RESET ALL; END", "setting opaque_setting"),
         ],
     );
@@ -276,6 +278,8 @@ fn traces_flow_back_to_whoever_runs_them() {
         ("select native()", "!"),
         ("select pure(), each()", ""),
         ("call sets()", "=a.b"),
+        ("update pg_settings set setting = '1' where name = 'a.b'", "!"),
+        ("select setting from pg_settings", ""),
     ];
     for (sql, expected) in cases {
         assert_eq!(shown(&routines.traces(&classifier.classify(sql.as_bytes(), true))), expected, "{sql}");
