@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::error::{Error, Kind as ErrorKind};
-use crate::query::{ALL_SETTINGS, Effects, Kind, Statement};
+use crate::query::{ALL_SETTINGS, Effects, Kind, Statement, Traces};
 use crate::session::{Pin, Pins, Settings, is_askable, push_literal};
 use crate::wire::Header;
 use crate::wire::backend::{DataRow, tag};
@@ -26,6 +26,7 @@ use crate::wire::diagnostics::{Fields, field};
 use crate::wire::frontend::{Bind, Query};
 
 use super::ledger::{Ask, Owner};
+use super::shared::Judged;
 use super::{Engine, Server, Stall};
 
 /// What the running transaction may leave behind.
@@ -41,8 +42,16 @@ pub(super) struct Aftermath {
     asked: Vec<Box<str>>,
     /// Inquiries that failed.
     failures: u8,
+    /// Statements with functions of which it was not known what they do.
+    unjudged: Vec<Arc<Statement>>,
+    /// How often that was waited for.
+    patience: u8,
 }
 
+/// While the functions of the database are being read: for half a second, then they count as anything.
+const A_MOMENT: &[u8] = b"SELECT pg_catalog.pg_sleep(0.01)";
+const MAX_PATIENCE: u8 = 50;
+const MAX_UNJUDGED: usize = 64;
 /// So often Postgres is asked before the client keeps its server for good.
 const MAX_FAILURES: u8 = 3;
 /// The longest answer to an inquiry that is read; where it is longer the client keeps its server.
@@ -51,6 +60,58 @@ pub(super) const ANSWER_MAX: usize = 1024 * 1024;
 const MAX_NAMES: usize = 256;
 
 impl Engine {
+    /// A statement that may leave something behind through functions, triggers and the like is about to run.
+    pub(super) fn note_functions(&mut self, class: &Arc<Statement>) {
+        if self.shared.session_mode {
+            return;
+        }
+        match self.shared.traces(class) {
+            // What this transaction has made of its functions nobody else can see yet.
+            Judged::Known(_) if self.changes_schema && !class.functions.is_empty() => self.note_unjudged(class),
+            Judged::Known(traces) if traces.is_empty() => {}
+            Judged::Known(traces) => self.note_traces(&traces),
+            Judged::Unknown | Judged::NoSuchFunction => self.note_unjudged(class),
+        }
+    }
+
+    fn note_unjudged(&mut self, class: &Arc<Statement>) {
+        let aftermath = self.aftermath.get_or_insert_default();
+        if aftermath.unjudged.len() < MAX_UNJUDGED {
+            aftermath.unjudged.push(Arc::clone(class));
+        } else {
+            self.note_traces(&Traces::everything());
+        }
+    }
+
+    fn note_traces(&mut self, traces: &Traces) {
+        let settings = traces.settings.clone();
+        self.note_effects(&Statement { effects: traces.effects, settings, ..Statement::of_nothing() });
+    }
+
+    /// At the end of a transaction: what functions may have left that were not known when they ran. False: the catalog is
+    /// still being read.
+    fn judge(&mut self) -> bool {
+        let Some(aftermath) = self.aftermath.as_mut() else { return true };
+        let unjudged = std::mem::take(&mut aftermath.unjudged);
+        let patient = aftermath.patience < MAX_PATIENCE;
+        let mut still = Vec::new();
+        for class in unjudged {
+            match self.shared.traces(&class) {
+                Judged::Known(traces) if traces.is_empty() => {}
+                Judged::Known(traces) => self.note_traces(&traces),
+                // It is not a function, or does not exist.
+                Judged::NoSuchFunction => {}
+                Judged::Unknown if patient => still.push(class),
+                Judged::Unknown => self.note_traces(&Traces::everything()),
+            }
+        }
+        let settled = still.is_empty();
+        if let Some(aftermath) = self.aftermath.as_mut() {
+            aftermath.unjudged = still;
+        }
+        settled
+    }
+
     /// A statement that may leave something behind is about to run.
     pub(super) fn note_effects(&mut self, class: &Statement) {
         if class.effects.contains(Effects::DEALLOCATE) {
@@ -129,8 +190,20 @@ impl Engine {
 
     /// The transaction is over: asks what it has left behind. False: there is nothing to ask.
     pub(super) fn inquire(&mut self) -> bool {
+        if self.aftermath.is_none() {
+            return false;
+        }
+        let judged = self.judge();
         let Some(aftermath) = self.aftermath.as_mut() else { return false };
         let Some(server) = self.server.as_mut() else { return false };
+        if !judged {
+            aftermath.patience += 1;
+            Query { text: A_MOMENT }.encode(&mut self.server_out);
+            server.ledger.push(Ask::Query, Owner::Own, None);
+            server.unnamed = None;
+            self.stall = Stall::UntilAnswered;
+            return true;
+        }
         if aftermath.names.is_empty() && aftermath.checks.is_empty() {
             self.aftermath = None;
             return false;

@@ -353,7 +353,10 @@ impl Engine {
         }
         if class.kind == Kind::Prepare {
             self.note_prepared(class);
-        } else if class.effects.contains(Effects::PREPARE) {
+        } else {
+            self.note_functions(class);
+        }
+        if class.kind != Kind::Prepare && class.effects.contains(Effects::PREPARE) {
             self.note_executed();
         }
         self.barrier |= class.kind == Kind::Discard || sees_names(class) || may_discard(class) || class.changes_strings();

@@ -111,6 +111,7 @@ impl Engine {
     pub(super) fn note_executed(&mut self) {
         for class in self.session.prepared.clone() {
             self.note_effects(&class);
+            self.note_functions(&class);
             if !class.setting_parameters.is_empty() {
                 self.pin(Pin::OpaqueSettings);
                 self.spoil();
@@ -120,6 +121,10 @@ impl Engine {
 
     /// No statement of SQL is left, and on the server are the client's own of these names: they follow it again.
     pub(super) fn dematerialise(&mut self, names: &[String]) {
+        if !self.session.materialised {
+            // They are nobody's, and what a function had prepared is gone.
+            return self.session.pins.remove(Pin::SqlPrepare);
+        }
         if self.shared.session_mode || !self.session.statements.take_up(names) {
             return;
         }

@@ -3,14 +3,17 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::cache::{Database, NoCache, PlanMemo, ReadPlan, Rules, read_plan};
 use crate::invalidation::{Footprint, Names, Scope, footprint};
 use crate::plan::Plans;
-use crate::query::{Classifier, Effects, FunctionClass, Snapshot, Statement, parse_search_path};
+use crate::query::{
+    Classifier, Effects, FunctionClass, Routines, Snapshot, Statement, Traces, is_builtin_function, parse_search_path,
+};
 use crate::session::{Settings, SettingsTable};
 
 /// The fields of an ErrorResponse.
@@ -30,6 +33,10 @@ pub struct Shared {
     pub statement_mode: bool,
     /// The result cache, unless it is off.
     pub cache: Option<CacheShared>,
+    /// What functions of users leave behind, as read last; None while it is not known.
+    pub routines: Box<dyn Fn() -> Option<Arc<Routines>> + Send + Sync>,
+    /// Told that the schema may have changed: the routines are to be read again.
+    pub routines_wanted: Arc<Notify>,
     opaque: Arc<Statement>,
     function_call: Arc<Statement>,
     generation: AtomicU64,
@@ -50,6 +57,8 @@ impl Shared {
             session_mode: false,
             statement_mode: false,
             cache,
+            routines: Box::new(|| None),
+            routines_wanted: Arc::new(Notify::new()),
             opaque: Arc::new(opaque),
             function_call: Arc::new(function_call),
             generation: AtomicU64::new(0),
@@ -75,7 +84,29 @@ impl Shared {
 
     /// A statement that may change the schema is on its way: plans parsed before it are not taken on trust any more.
     pub(super) fn schema_changed(&self) {
-        self.generation.fetch_add(1, Relaxed);
+        self.generation.fetch_add(1, AcqRel);
+        self.routines_wanted.notify_one();
+    }
+
+    /// What the statement may leave behind in its session through functions of users, and through the code that stands in it.
+    pub(super) fn traces(&self, statement: &Statement) -> Judged {
+        let body = statement.body.as_deref();
+        let own = || body.map(|body| body.traces.clone()).unwrap_or_default();
+        let Some(routines) = (self.routines)() else {
+            let known = statement.functions.iter().all(is_builtin_function) && body.is_none_or(|body| body.calls.is_empty());
+            return if known { Judged::Known(own()) } else { Judged::Unknown };
+        };
+        let current = routines.generation == self.schema_generation();
+        let unread = body.is_some() && !current;
+        if unread || !statement.functions.iter().all(|name| routines.knows(name, current)) {
+            return if current { Judged::NoSuchFunction } else { Judged::Unknown };
+        }
+        let mut traces = routines.traces(statement);
+        if let Some(body) = body {
+            traces.add(&body.traces);
+            traces.add(&routines.traces_of_calls(&body.calls));
+        }
+        Judged::Known(traces)
     }
 
     /// Postgres has refused a statement for its changed columns: its words are kept for the next time that pgdial must.
@@ -89,8 +120,19 @@ impl Shared {
 
     /// Counts changes of the schema that were seen.
     pub fn schema_generation(&self) -> u64 {
-        self.generation.load(Relaxed)
+        self.generation.load(Acquire)
     }
+}
+
+/// What is known of a statement's traces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Judged {
+    /// These and no others.
+    Known(Traces),
+    /// It names functions that are not Postgres's own, and what those do is not known at the moment.
+    Unknown,
+    /// It names a function that was not there when all of them were read, and nobody has changed the schema since.
+    NoSuchFunction,
 }
 
 /// The result cache of one database, and what is needed to use it.
@@ -277,3 +319,37 @@ const MEMO: NonZeroUsize = match NonZeroUsize::new(4096) {
     Some(n) => n,
     None => NonZeroUsize::MIN,
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::{RoutineRow, RoutineRows};
+
+    fn rows() -> RoutineRows {
+        let sets = RoutineRow {
+            name: "sets".into(),
+            language: "sql".into(),
+            volatility: 'v',
+            source: Some(b"SET a.b = 1".to_vec().into()),
+            ..RoutineRow::default()
+        };
+        RoutineRows { builtin: vec!["now".into()], routines: vec![sets], hidden: Vec::new() }
+    }
+
+    #[test]
+    fn a_function_of_a_user_is_known_until_the_schema_changes() {
+        let mut shared = Shared::new(Arc::default(), "_p_", None);
+        let judged = |shared: &Shared, sql: &str| shared.traces(&shared.classifier.classify(sql.as_bytes(), true));
+        assert_eq!(judged(&shared, "select count(*) from t"), Judged::Known(Traces::default()));
+        assert_eq!(judged(&shared, "select sets()"), Judged::Unknown);
+        let routines = Arc::new(Routines::build(0, &rows()));
+        shared.routines = Box::new(move || Some(Arc::clone(&routines)));
+        assert_eq!(judged(&shared, "select now()"), Judged::Known(Traces::default()));
+        let Judged::Known(traces) = judged(&shared, "select sets()") else { panic!("it was read") };
+        assert_eq!(traces.settings, ["a.b".into()]);
+        assert_eq!(judged(&shared, "select never_seen()"), Judged::NoSuchFunction);
+        shared.schema_changed();
+        assert_eq!(judged(&shared, "select sets()"), Judged::Unknown);
+        assert_eq!(judged(&shared, "select now()"), Judged::Known(Traces::default()));
+    }
+}

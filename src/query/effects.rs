@@ -39,8 +39,7 @@ impl Effects {
     /// Unknown: DO, CALL, text that could not be parsed.
     /// Functions of users are not in here: they are named in `Statement::functions` and judged against the catalog.
     pub const OPAQUE: Self = Self(1 << 12);
-
-    /// Settings whose names cannot be told.
+    /// Settings whose names cannot be told: `set_config()` of a name that is not a literal, RESET ALL, in a function's body.
     pub const OPAQUE_SETTING: Self = Self(1 << 14);
 
     /// All of them, with the word for metrics, logs and docs.

@@ -1,6 +1,6 @@
 //! Floor 1. What a text of SQL may do, as far as its syntax tells.
 
-use super::Effects;
+use super::{Body, Effects};
 
 /// A name as it stands in the text, after Postgres's case folding.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -236,6 +236,8 @@ pub struct Statement {
     pub transaction: Option<TransactionVerb>,
     /// SET or RESET, when the text is that and nothing else.
     pub setting: Option<SettingVerb>,
+    /// The code of a DO, as far as it was understood.
+    pub body: Option<Box<Body>>,
     /// The name in PREPARE, EXECUTE or DEALLOCATE, when the text is that and nothing else.
     pub statement_name: Option<Box<str>>,
     /// Settings it may change for the session, lower case. [`ALL_SETTINGS`] = every one that the session has changed.
@@ -338,6 +340,11 @@ impl Statement {
         }
     }
 
+    /// One that does nothing.
+    pub fn of_nothing() -> Self {
+        Self::empty(Kind::Other)
+    }
+
     /// A statement of `kind` that does nothing yet.
     pub(super) fn empty(kind: Kind) -> Self {
         Self {
@@ -346,6 +353,7 @@ impl Statement {
             effects: Effects::NONE,
             transaction: None,
             setting: None,
+            body: None,
             statement_name: None,
             settings: Vec::new(),
             local_settings: Vec::new(),

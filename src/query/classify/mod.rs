@@ -133,6 +133,15 @@ fn united(mut a: Statement, b: Statement) -> Statement {
     a.transaction = None;
     a.setting = None;
     a.statement_name = None;
+    if let Some(body) = b.body {
+        match a.body.as_mut() {
+            Some(first) => {
+                first.traces.add(&body.traces);
+                first.calls.extend(body.calls);
+            }
+            None => a.body = Some(body),
+        }
+    }
     a.settings.extend(b.settings);
     a.local_settings.extend(b.local_settings);
     a.setting_parameters.extend(b.setting_parameters);

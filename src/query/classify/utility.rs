@@ -7,7 +7,7 @@ use pg_query::protobuf::{
 };
 use serde_json::Value;
 
-use super::super::{CopyKind, Effects, Kind, RelationName, Statement, TransactionVerb};
+use super::super::{Body, CopyKind, Effects, Kind, RelationName, Statement, TransactionVerb, scan_body};
 use super::{setting, walk};
 
 const CURSOR_OPT_HOLD: i32 = 0x0020;
@@ -53,11 +53,13 @@ pub(super) fn describe(node: &NodeEnum) -> Option<Statement> {
             unknown(&mut found, Kind::Execute, Effects::PREPARE, false);
         }
         NodeEnum::LoadStmt(_) => unknown(&mut found, Kind::Load, Effects::LOAD, false),
-        NodeEnum::DoStmt(block) => {
-            let names = if handles_statements(block) { Effects::PREPARE | Effects::DEALLOCATE } else { Effects::NONE };
-            unknown(&mut found, Kind::Do, Effects::OPAQUE | names, true);
+        NodeEnum::DoStmt(code) => {
+            found.body = Some(Box::new(body(code)));
+            let names = if handles_statements(code) { Effects::PREPARE | Effects::DEALLOCATE } else { Effects::NONE };
+            unknown(&mut found, Kind::Do, names, true);
         }
-        NodeEnum::CallStmt(_) => unknown(&mut found, Kind::Call, Effects::OPAQUE, true),
+        // The procedure is among its functions.
+        NodeEnum::CallStmt(_) => unknown(&mut found, Kind::Call, Effects::NONE, true),
         NodeEnum::VacuumStmt(_) | NodeEnum::ClusterStmt(_) | NodeEnum::ReindexStmt(_) | NodeEnum::CheckPointStmt(_) => {
             unknown(&mut found, Kind::Vacuum, Effects::NONE, true);
         }
@@ -85,6 +87,21 @@ fn is_analysed_when_prepared(node: &NodeEnum) -> bool {
             | NodeEnum::CreateTableAsStmt(_)
             | NodeEnum::CallStmt(_)
     )
+}
+
+/// What stands in a DO.
+#[allow(clippy::wildcard_enum_match_arm, reason = "only strings are looked for")]
+fn body(code: &DoStmt) -> Body {
+    let option = |wanted: &str| {
+        code.args.iter().filter_map(|node| node.node.as_ref()).find_map(|node| match node {
+            NodeEnum::DefElem(option) if option.defname == wanted => match inner(option.arg.as_deref())? {
+                NodeEnum::String(text) => Some(text.sval.as_str()),
+                _ => None,
+            },
+            _ => None,
+        })
+    };
+    scan_body(option("as").unwrap_or_default().as_bytes(), option("language").unwrap_or("plpgsql"))
 }
 
 /// SELECT, INSERT, UPDATE, DELETE, MERGE, on their own or inside another statement.

@@ -77,7 +77,7 @@ select 1; select 2 => opaque|C
 select 1; => select|R
 select a from t; update u set a = 1 => opaque|WC||t|u
 begin; update t set a = 1; commit => opaque|WC|||t
-update t set a = 1; do $$ begin end $$ => opaque|WC|opaque
+update t set a = 1; do $$ begin end $$ => opaque|WC
 insert into t values (1) => insert|W|||t
 insert into t (a) select a from u => insert|W||u|t
 insert into s.t default values returning * => insert|W|||s.t
@@ -188,8 +188,8 @@ create database d => ddl|WC
 refresh materialized view v => ddl|W||v
 refresh materialized view concurrently v => ddl|W||v
 comment on table t is 'x' => ddl|W
-do $$ begin end $$ => do|WC|opaque
-call p(1) => call|WC|opaque|||p
+do $$ begin end $$ => do|WC
+call p(1) => call|WC||||p
 vacuum => vacuum|WC
 vacuum (full) t => vacuum|WC||t
 analyze t => vacuum|WC||t
