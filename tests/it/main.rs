@@ -23,4 +23,5 @@ mod plans;
 mod scripts;
 mod secure;
 mod sessions;
+mod sql;
 mod traps;
