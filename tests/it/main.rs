@@ -24,4 +24,5 @@ mod scripts;
 mod secure;
 mod sessions;
 mod sql;
+mod tools;
 mod traps;
