@@ -52,6 +52,13 @@ pub struct Account {
     pub database: Box<str>,
 }
 
+impl Account {
+    /// A connection outside any pool.
+    pub async fn dial(&self, target: &Target, parameters: Startup) -> Result<Dialed> {
+        dial(target, &Login::new(&self.user, self.password.clone(), &self.database, parameters)).await
+    }
+}
+
 #[derive(Default)]
 struct Sets {
     by_startup: HashMap<Startup, SetId, foldhash::fast::RandomState>,

@@ -20,6 +20,7 @@ mod freshness;
 mod limits;
 mod pins;
 mod plans;
+mod replication;
 mod scripts;
 mod secure;
 mod sessions;

@@ -28,7 +28,8 @@ const SETTINGS: &[(&str, &str)] = &[
 const HBA: &str = "local all all trust\n\
     hostssl all tls_app 127.0.0.1/32 scram-sha-256\nhostnossl all tls_app 127.0.0.1/32 reject\n\
     host all scram_app 127.0.0.1/32 scram-sha-256\nhost all md5_app 127.0.0.1/32 md5\n\
-    host all plain_app 127.0.0.1/32 password\nhost all all 127.0.0.1/32 trust\n";
+    host all plain_app 127.0.0.1/32 password\nhost all all 127.0.0.1/32 trust\n\
+    host replication all 127.0.0.1/32 trust\n";
 
 const ROLES: &str = "create role app login; grant app to postgres; create role tls_app login password 'secret';\
     create role scram_app login password 'secret'; create role plain_app login password 'secret';\
