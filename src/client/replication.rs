@@ -13,14 +13,14 @@ use tracing::debug;
 use crate::error::{Error, Kind, Result};
 use crate::metrics::{Counter, Gauge};
 use crate::net::Stream;
-use crate::server::Slot;
 use crate::server::dial::Dialed;
+use crate::server::{Slot, Startup};
 use crate::wire::frontend;
 
 use super::buffers::CHUNK;
 use super::gate::{Entry, Gate};
 use super::login::LoggedIn;
-use super::session::{admit, greeting, register, startup_parameters, tell};
+use super::session::{admit, greeting, register, tell};
 
 /// From login to close.
 pub(super) async fn serve(mut client: LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) {
@@ -52,9 +52,7 @@ async fn open(client: &LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) -> Result<
         let text = format!("too many replication connections: all {most} places are taken");
         return Err(Error::new(Kind::Limit, text).with_hint("There may be as many as the pool has servers, [pool] size."));
     }
-    let mut parameters = startup_parameters(client)?;
-    let wish = String::from_utf8_lossy(client.startup.get("replication").unwrap_or_default());
-    parameters.push(("replication".into(), wish.into()));
+    let parameters = wishes(client)?;
     let limit = gate.config().pool.connect_timeout;
     let dialing = account.dial(&database.target, parameters);
     let dialed = if limit.is_zero() { Ok(dialing.await) } else { tokio::time::timeout(limit, dialing).await };
@@ -63,6 +61,16 @@ async fn open(client: &LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) -> Result<
     let slot = register(client, gate)?;
     slot.lease(&Arc::new(database.target.clone()), dialed.key.as_ref());
     Ok((dialed, slot))
+}
+
+/// All startup parameters but what names the session; protocol options are pgdial's own affair.
+fn wishes(client: &LoggedIn) -> Result<Startup> {
+    let wanted = client.startup.parameters().filter(|(name, _)| !matches!(*name, b"user" | b"database"));
+    let wanted = wanted.filter(|(name, _)| !name.starts_with(b"_pq_."));
+    let text = |bytes| std::str::from_utf8(bytes).map(Into::into);
+    let pairs = wanted.map(|(name, value)| Ok((text(name)?, text(value)?)));
+    let pairs: std::result::Result<_, std::str::Utf8Error> = pairs.collect();
+    pairs.map_err(|_| Error::new(Kind::Protocol, "a startup parameter is not valid UTF-8"))
 }
 
 /// Who ended it.

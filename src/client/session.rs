@@ -189,7 +189,7 @@ impl Opened {
 }
 
 /// All but what names the session itself.
-pub(super) fn startup_parameters(client: &LoggedIn) -> Result<Startup> {
+fn startup_parameters(client: &LoggedIn) -> Result<Startup> {
     let mut startup = Startup::new();
     for (name, value) in client.startup.parameters() {
         let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) else {
