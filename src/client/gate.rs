@@ -125,6 +125,15 @@ impl Gate {
         Ok(pool.clone())
     }
 
+    /// What a connection outside the pools needs, and how many of these there may be: as many as the pool's own.
+    pub fn account(&self, database: &Database, user: &str) -> Result<(Account, usize)> {
+        let config = self.config();
+        let (Some(section), Some(known)) = (config.database(&database.name), config.user(&database.name, user)) else {
+            return Err(Error::new(Kind::Auth, format!("role \"{user}\" may not use this database")));
+        };
+        Ok((account(section, known), known.pool_size.unwrap_or(section.pool_size)))
+    }
+
     /// One more connection; counted until the guard is dropped.
     pub fn enter(self: &Arc<Self>) -> Entry {
         self.clients.fetch_add(1, Relaxed);

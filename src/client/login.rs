@@ -19,7 +19,7 @@ use crate::error::{Error, Kind, Result, SqlState};
 use crate::net::{Fault, Peer, Stream, next_message};
 use crate::pg::BackendKey;
 use crate::wire::frontend::tag;
-use crate::wire::startup::{StartupMessage, Version};
+use crate::wire::startup::{Replication, StartupMessage, Version};
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt as _;
 use tokio_rustls::rustls::ServerConfig;
@@ -113,7 +113,7 @@ impl Session<'_> {
     /// Postgres's order: the connection's kind, the proof, and only then whether the database exists.
     async fn identify(&mut self, startup: &StartupMessage) -> Result<()> {
         startup::check(startup)?;
-        let (user, database) = names(startup)?;
+        let (user, database) = names(startup, &self.context.config)?;
         self.check_encryption()?;
         if let Some(negotiate) = startup.negotiate() {
             negotiate.encode(&mut self.out);
@@ -127,7 +127,7 @@ impl Session<'_> {
     }
 
     fn enter(self, startup: StartupMessage) -> Result<LoggedIn> {
-        let (user, database) = names(&startup)?;
+        let (user, database) = names(&startup, &self.context.config)?;
         Ok(LoggedIn {
             stream: self.stream,
             peer: self.peer,
@@ -170,12 +170,15 @@ impl Session<'_> {
     }
 }
 
-/// As text. A name that is not UTF-8 equals no configured one after this.
-fn names(startup: &StartupMessage) -> Result<(Box<str>, Box<str>)> {
+/// As text. A name that is not UTF-8 equals no configured one after this. Who wants the log of the whole server names no database,
+/// or one by the name of `replication`: the first database's server is meant.
+fn names(startup: &StartupMessage, config: &Config) -> Result<(Box<str>, Box<str>)> {
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned().into_boxed_str();
     let user = startup.user().map_err(violation)?;
-    let database = startup.database().map_err(violation)?;
-    Ok((text(user), text(database)))
+    let database = text(startup.database().map_err(violation)?);
+    let of_server = startup.replication() == Some(Replication::Physical) && config.database(&database).is_none();
+    let first = config.databases.first().filter(|_| of_server).map(|first| first.name.as_str().into());
+    Ok((text(user), first.unwrap_or(database)))
 }
 
 fn violation(violation: crate::wire::Violation) -> Error {

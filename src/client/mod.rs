@@ -8,6 +8,7 @@ pub mod login;
 mod meter;
 mod pipe;
 mod relay;
+mod replication;
 mod session;
 
 pub use counts::Counts;

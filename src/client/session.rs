@@ -14,11 +14,13 @@ use crate::server::{Checkout, Dialer, Disposition, Guest, Known, Lease, ServerPo
 use crate::session::Settings;
 use crate::wire::backend::{self, BackendKeyData, ParameterStatus};
 use crate::wire::diagnostics::SqlState;
+use crate::wire::startup::Replication;
 
-use super::gate::{Entry, Gate};
+use super::gate::{Database, Entry, Gate};
 use super::login::{LoggedIn, LoginContext, Outcome, login};
 use super::meter::Meter;
 use super::relay::{Parts, Relay};
+use super::replication;
 
 /// Serves the client until it goes. The place it takes is given back at the end.
 pub(super) async fn serve(stream: Stream, peer: Peer, context: Arc<LoginContext>, gate: Arc<Gate>, mut entry: Entry) {
@@ -47,6 +49,9 @@ pub(super) async fn serve(stream: Stream, peer: Peer, context: Arc<LoginContext>
 }
 
 async fn run(mut client: LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) {
+    if client.startup.replication() != Some(Replication::No) {
+        return Box::pin(replication::serve(client, gate, entry)).await;
+    }
     let began = Instant::now();
     let (user, database, peer) = (client.user.clone(), client.database.clone(), client.peer);
     match Box::pin(open(&mut client, gate, entry)).await {
@@ -65,7 +70,7 @@ async fn run(mut client: LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) {
     }
 }
 
-async fn tell(mut client: LoggedIn, error: &Error) {
+pub(super) async fn tell(mut client: LoggedIn, error: &Error) {
     use tokio::io::AsyncWriteExt;
     let mut out = client.pending;
     error.encode(&mut out);
@@ -85,7 +90,8 @@ struct Opened {
     guest: Guest,
 }
 
-async fn open(client: &mut LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) -> Result<Opened> {
+/// Whether there is a place for the client, in its database.
+pub(super) fn admit<'a>(client: &LoggedIn, gate: &'a Gate, entry: &mut Entry) -> Result<&'a Arc<Database>> {
     if !entry.admit() {
         gate.counts.clients.rejected.inc(Rejected::TooManyClients);
         return Err(Error::new(Kind::Limit, "sorry, too many clients already").with_hint("Raise [listen] max_clients."));
@@ -97,7 +103,11 @@ async fn open(client: &mut LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) -> Res
     if *client.database == *CONSOLE {
         return Err(Error::new(Kind::Unsupported, "the console is not built yet").fatal().with_hint("Use the stats endpoint."));
     }
-    let database = gate.database(&client.database)?;
+    gate.database(&client.database)
+}
+
+async fn open(client: &mut LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) -> Result<Opened> {
+    let database = admit(client, gate, entry)?;
     let pool = gate.pool(database, &client.user)?;
     let (startup, own) = startup_parameters(client)?;
     let set = pool.connector().set(startup)?;
@@ -136,21 +146,30 @@ async fn introduce(pool: &ServerPool<Dialer>, set: &Set, keep: bool) -> Result<(
     Ok((known, None))
 }
 
-/// Behind AuthenticationOk: ParameterStatus, BackendKeyData, ReadyForQuery.
-fn greet(client: &mut LoggedIn, gate: &Gate, mut engine: Engine, parameters: &Parameters) -> Result<(Engine, Arc<Slot>)> {
+/// A key to cancel with.
+pub(super) fn register(client: &LoggedIn, gate: &Gate) -> Result<Arc<Slot>> {
     // Protocol 3.0 has room for four bytes.
     let secret: [u8; 32] = random()?;
     let length = if client.version.minor >= 2 { 32 } else { 4 };
-    let slot = gate.registry.register(secret.get(..length).unwrap_or_default());
+    Ok(gate.registry.register(secret.get(..length).unwrap_or_default()))
+}
+
+fn greet(client: &mut LoggedIn, gate: &Gate, mut engine: Engine, parameters: &Parameters) -> Result<(Engine, Arc<Slot>)> {
+    let slot = register(client, gate)?;
+    engine.client_out = greeting(client, &slot, parameters.iter());
+    Ok((engine, slot))
+}
+
+/// Behind AuthenticationOk: ParameterStatus, BackendKeyData, ReadyForQuery.
+pub(super) fn greeting<'a>(client: &mut LoggedIn, slot: &Slot, parameters: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<u8> {
     let mut out = std::mem::take(&mut client.pending);
-    for (name, value) in parameters.iter() {
+    for (name, value) in parameters {
         ParameterStatus { name: name.as_bytes(), value: value.as_bytes() }.encode(&mut out);
     }
     let key = slot.key();
     BackendKeyData { pid: key.pid, secret: &key.secret }.encode(&mut out);
     backend::ready_for_query(crate::pg::TransactionStatus::Idle, &mut out);
-    engine.client_out = out;
-    Ok((engine, slot))
+    out
 }
 
 impl Opened {

@@ -100,6 +100,8 @@ pub struct ClientCounters {
     pub logins_failed: Counter,
     /// Cancel requests received.
     pub cancels: Counter,
+    /// Replication connections now, each with a server of its own.
+    pub replication: Gauge,
 }
 
 /// Why a client was turned away.

@@ -59,6 +59,8 @@ pub struct ClientStats {
     pub logins_failed: u64,
     /// Cancel requests.
     pub cancels: u64,
+    /// Replication connections now.
+    pub replication: u64,
 }
 
 /// What passes.
@@ -358,6 +360,7 @@ impl ClientCounters {
             rejected: self.rejected.snapshot(),
             logins_failed: self.logins_failed.get(),
             cancels: self.cancels.get(),
+            replication: self.replication.get(),
         }
     }
 }

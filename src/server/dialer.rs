@@ -57,6 +57,13 @@ pub struct Account {
 /// that they may have heard of. Such a name stays known to a server for good, so no client without it may get there.
 type Sort = (Startup, Box<[Box<str>]>);
 
+impl Account {
+    /// A connection outside any pool.
+    pub async fn dial(&self, target: &Target, parameters: Startup) -> Result<Dialed> {
+        dial(target, &Login::new(&self.user, self.password.clone(), &self.database, parameters)).await
+    }
+}
+
 #[derive(Default)]
 struct Sets {
     by_sort: HashMap<Sort, SetId, foldhash::fast::RandomState>,

@@ -93,19 +93,13 @@ impl Session<'_> {
 /// What pgdial cannot be asked for.
 pub(super) fn check(startup: &StartupMessage) -> Result<()> {
     startup.user().map_err(violation)?;
-    match startup.get("replication") {
-        Some(value) if !is_false(value) => Err(Error::new(Kind::Unsupported, "pgdial does not relay replication connections")
-            .with_hint("Connect to Postgres itself for replication.")
-            .fatal()),
-        _ => Ok(()),
+    if startup.replication().is_some() {
+        return Ok(());
     }
-}
-
-/// Postgres's booleans: any unique beginning of the words, in any case.
-fn is_false(value: &[u8]) -> bool {
-    let value = value.to_ascii_lowercase();
-    let begins = |word: &str, least: usize| value.len() >= least && word.as_bytes().starts_with(&value);
-    value == b"0" || begins("false", 1) || begins("no", 1) || begins("off", 2)
+    let value = String::from_utf8_lossy(startup.get("replication").unwrap_or_default()).into_owned();
+    Err(Error::new(Kind::Protocol, format!("invalid value for parameter \"replication\": \"{value}\""))
+        .with_sqlstate(SqlState(*b"22023"))
+        .with_hint("Valid values are: \"false\", 0, \"true\", 1, \"database\"."))
 }
 
 fn unsupported(minor: u16) -> Error {

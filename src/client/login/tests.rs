@@ -287,14 +287,17 @@ async fn each_encryption_is_asked_for_once() {
 async fn startup_packets_that_are_refused() {
     for (parameters, sqlstate) in [
         (&[("database", "app")][..], b"28000"),
-        (&[("user", "app"), ("replication", "database")], b"0A000"),
-        (&[("user", "app"), ("replication", "1")], b"0A000"),
+        (&[("user", "app"), ("replication", "perhaps")], b"22023"),
+        (&[("user", "app"), ("database", "nowhere"), ("replication", "database")], b"3D000"),
     ] {
         let (_, outcome) = raw(context("trust", ""), &startup_packet(Version::V3_0, parameters)).await;
         assert_eq!(&outcome.err().unwrap().sqlstate().0, sqlstate, "{parameters:?}");
     }
-    let tolerated = startup_packet(Version::V3_0, &[("user", "app"), ("replication", "off")]);
-    assert!(matches!(raw(context("trust", ""), &tolerated).await.1, Ok(Outcome::Session(_))));
+    for (replication, database) in [("off", "app"), ("database", "app"), ("on", "app"), ("TRUE", "replication")] {
+        let parameters = [("user", "app"), ("database", database), ("replication", replication)];
+        let outcome = raw(context("trust", ""), &startup_packet(Version::V3_0, &parameters)).await.1;
+        assert!(matches!(outcome, Ok(Outcome::Session(client)) if *client.database == *"app"), "{replication}");
+    }
 }
 
 #[tokio::test]
