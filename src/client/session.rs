@@ -32,12 +32,15 @@ pub(super) async fn serve(stream: Stream, peer: Peer, context: Arc<LoginContext>
             gate.registry.cancel(&key).await;
         }
         Ok(Ok(Outcome::Closed)) => {}
-        Ok(Err(error)) => {
-            if error.kind() == Kind::Auth {
-                gate.counts.clients.logins_failed.inc();
+        Ok(Err(error)) => match error.kind() {
+            Kind::ClientGone => debug!(%peer, %error, "login failed"),
+            kind => {
+                if kind == Kind::Auth {
+                    gate.counts.clients.logins_failed.inc();
+                }
+                context.guard.log_refusal(peer, &error);
             }
-            debug!(%peer, %error, "login failed");
-        }
+        },
         Err(_) => {
             gate.counts.clients.rejected.inc(Rejected::LoginTimeout);
             debug!(%peer, "no login within login_timeout");
@@ -97,7 +100,7 @@ async fn open(client: &mut LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) -> Res
         return Err(Error::new(Kind::Unsupported, "the console is not built yet").fatal().with_hint("Use the stats endpoint."));
     }
     let database = gate.database(&client.database)?;
-    let pool = gate.pool(database, &client.user)?;
+    let pool = gate.pool_of_login(database, &client.user, &client.credential)?;
     let set = pool.connector().set(startup_parameters(client)?)?;
     let session_mode = gate.config().pool.mode == PoolMode::Session;
     let (known, lease) = introduce(&pool, &set, session_mode).await.map_err(Error::fatal)?;

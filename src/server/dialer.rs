@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
-use crate::config::Secret;
+use crate::auth::Credentials;
 use crate::engine::{Parameters, Reader, Server, StandIn};
 use crate::error::{Error, Kind, Result};
 use crate::pool::SetId;
@@ -46,8 +46,8 @@ impl Drop for Guest {
 pub struct Account {
     /// The role.
     pub user: Box<str>,
-    /// None = there is none to show.
-    pub password: Option<Secret<String>>,
+    /// What it shows there.
+    pub credentials: Arc<Credentials>,
     /// The database on the server.
     pub database: Box<str>,
 }
@@ -109,6 +109,11 @@ impl Dialer {
     /// Clients that are logged in.
     pub fn clients(&self) -> usize {
         self.clients.load(Relaxed)
+    }
+
+    /// What its logins show to Postgres.
+    pub fn credentials(&self) -> &Credentials {
+        &self.account.credentials
     }
 
     /// Where it dials.
@@ -189,7 +194,7 @@ impl Connector for Dialer {
 
 impl Sets {
     fn add(&mut self, id: SetId, startup: Startup, account: &Account) -> Arc<Set> {
-        let login = Login::new(&account.user, account.password.clone(), &account.database, startup.clone());
+        let login = Login::new(&account.user, Arc::clone(&account.credentials), &account.database, startup.clone());
         let set = Arc::new(Set { id, login, known: Mutex::new(None) });
         self.by_startup.insert(startup, id);
         self.by_id.insert(id, Arc::clone(&set));
