@@ -32,15 +32,16 @@ pub(super) async fn serve(stream: Stream, peer: Peer, context: Arc<LoginContext>
             gate.registry.cancel(&key).await;
         }
         Ok(Ok(Outcome::Closed)) => {}
-        Ok(Err(error)) => match error.kind() {
-            Kind::ClientGone => debug!(%peer, %error, "login failed"),
-            kind => {
-                if kind == Kind::Auth {
-                    gate.counts.clients.logins_failed.inc();
-                }
+        Ok(Err(error)) => {
+            if error.kind() == Kind::Auth {
+                gate.counts.clients.logins_failed.inc();
+            }
+            if error.kind() == Kind::ClientGone {
+                debug!(%peer, %error, "login failed");
+            } else {
                 context.guard.log_refusal(peer, &error);
             }
-        },
+        }
         Err(_) => {
             gate.counts.clients.rejected.inc(Rejected::LoginTimeout);
             debug!(%peer, "no login within login_timeout");

@@ -13,6 +13,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod auth;
 mod cancel;
 mod drivers;
 mod faults;
@@ -23,4 +24,5 @@ mod plans;
 mod scripts;
 mod secure;
 mod sessions;
+mod tls;
 mod traps;

@@ -123,7 +123,13 @@ impl Check {
                 AuthMethod::Peer if config.listen.unix_socket_dir.is_none() => {
                     "works over a Unix socket only: set unix_socket_dir in [listen]"
                 }
-                _ => continue,
+                AuthMethod::Cert
+                | AuthMethod::Peer
+                | AuthMethod::Trust
+                | AuthMethod::Password
+                | AuthMethod::Md5
+                | AuthMethod::ScramSha256
+                | AuthMethod::Reject => continue,
             };
             self.complaints.add(&key, &Value::String(method.as_str().into()), remedy);
         }
