@@ -97,6 +97,7 @@ impl App {
         app.listen(&config, &stopping)?;
         app.serve_admin(&config).await?;
         app.warm_up(&config);
+        tokio::spawn(app.context.load_full().prepare());
         Ok(app)
     }
 
@@ -198,6 +199,7 @@ fn apply(config: Config, gate: &Gate, context: &ArcSwap<LoginContext>) -> Result
     let old = context.load_full();
     let queries = Arc::new(cached::queries(&config, gate, &old.queries));
     context.store(Arc::new(LoginContext { config: Arc::clone(&config), tls, queries, ..LoginContext::clone(&old) }));
+    tokio::spawn(context.load_full().prepare());
     gate.reconfigure(&config);
     Ok(changes.iter().map(described).collect())
 }

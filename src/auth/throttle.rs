@@ -38,6 +38,7 @@ pub struct Throttle {
 
 struct Place {
     turns: Arc<Semaphore>,
+    questions: Arc<Semaphore>,
     failures: u32,
     last: Option<Instant>,
     logged: Option<Instant>,
@@ -61,6 +62,11 @@ impl Throttle {
     /// What to hold while a proof is looked at, and while its refusal waits.
     pub fn turns(&self, origin: Origin) -> Arc<Semaphore> {
         Arc::clone(&self.places.lock().get_or_insert_mut(origin, Place::new).turns)
+    }
+
+    /// What to hold while Postgres is asked about a user: those who guess names stand in a line of their own.
+    pub fn questions(&self, origin: Origin) -> Arc<Semaphore> {
+        Arc::clone(&self.places.lock().get_or_insert_mut(origin, Place::new).questions)
     }
 
     /// A login was refused: how long to wait before the client is told.
@@ -90,7 +96,8 @@ impl Throttle {
 
 impl Place {
     fn new() -> Self {
-        Self { turns: Arc::new(Semaphore::new(TURNS)), failures: 0, last: None, logged: None, silent: 0 }
+        let (turns, questions) = (Arc::new(Semaphore::new(TURNS)), Arc::new(Semaphore::new(TURNS)));
+        Self { turns, questions, failures: 0, last: None, logged: None, silent: 0 }
     }
 }
 

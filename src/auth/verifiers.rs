@@ -1,6 +1,6 @@
 //! Floor 1. Verifiers of users whose password is kept in plain text: derived once, then kept.
 
-use super::scram::{DEFAULT_ITERATIONS, stable_salt};
+use super::scram::{DEFAULT_ITERATIONS, Hash, sign, stable_salt};
 use super::{ScramVerifier, StoredPassword};
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -11,7 +11,8 @@ use tokio::sync::OnceCell;
 /// One per process. Bounded; an unknown name leaves nothing behind.
 pub struct Verifiers {
     secret: [u8; 32],
-    derived: Mutex<LruCache<Box<str>, Arc<Pending>, foldhash::fast::RandomState>>,
+    /// By user and password: one name may have another password in another database.
+    derived: Mutex<LruCache<Hash, Arc<Pending>, foldhash::fast::RandomState>>,
 }
 
 /// Users of one process, generously.
@@ -71,18 +72,17 @@ impl Verifiers {
         ScramVerifier::mock(&self.secret, user)
     }
 
-    /// A changed password (reload) replaces the entry.
     fn of_plain(&self, user: &str, password: &str) -> Found {
+        let key = sign(&self.secret, &[b"password", user.as_bytes(), &[0], password.as_bytes()]);
         let mut derived = self.derived.lock();
-        if let Some(pending) = derived.get(user).filter(|pending| *pending.password == *password) {
-            return match pending.cell.get() {
-                Some(verifier) => Found::Ready { verifier: Arc::clone(verifier), known: true },
-                None => Found::Derive(Arc::clone(pending)),
-            };
+        let new = || {
+            let salt = stable_salt(&self.secret, user);
+            Arc::new(Pending { cell: OnceCell::new(), password: password.into(), salt })
+        };
+        let pending = derived.get_or_insert(key, new);
+        match pending.cell.get() {
+            Some(verifier) => Found::Ready { verifier: Arc::clone(verifier), known: true },
+            None => Found::Derive(Arc::clone(pending)),
         }
-        let salt = stable_salt(&self.secret, user);
-        let pending = Arc::new(Pending { cell: OnceCell::new(), password: password.into(), salt });
-        derived.put(user.into(), Arc::clone(&pending));
-        Found::Derive(pending)
     }
 }

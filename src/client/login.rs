@@ -18,7 +18,7 @@ mod tests;
 pub use guard::Guard;
 pub use known::Queries;
 
-use crate::auth::{Credential, Verifiers};
+use crate::auth::{Credential, Found, StoredPassword, Verifiers};
 use crate::config::{CONSOLE, Config};
 use crate::error::{Error, Kind, Result, SqlState};
 use crate::net::tls::Acceptor;
@@ -42,6 +42,21 @@ pub struct LoginContext {
     pub guard: Arc<Guard>,
     /// For users that the configuration does not have.
     pub queries: Arc<Queries>,
+}
+
+impl LoginContext {
+    /// Makes the verifiers of all configured users, one after the other: who comes first shall not wait for it, and nobody
+    /// shall see by the time that a user is one of them.
+    pub async fn prepare(self: Arc<Self>) {
+        for user in &self.config.users {
+            let Some(password) = &user.password else { continue };
+            let stored = StoredPassword::parse(password.expose());
+            if let Found::Derive(pending) = self.verifiers.find(&user.name, Some(&stored)) {
+                // What fails here is said at the login that needs it.
+                let _ = self.guard.derive(&pending).await;
+            }
+        }
+    }
 }
 
 /// How a login ended, if not with an error.

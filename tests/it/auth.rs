@@ -261,6 +261,55 @@ fn an_unknown_user_and_a_wrong_password_look_alike() {
     }
 }
 
+/// Whatever a client leaves unfinished, its time is over at `login_timeout`.
+#[test]
+fn a_login_has_its_time_whatever_it_is_stuck_in() {
+    use std::io::{Read as _, Write as _};
+    let (config, database) = asking(QUERY);
+    let folder = TempDir::new("half");
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_string()]).unwrap();
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let config = config.text("listen", "tls", "prefer").text("listen", "tls_cert", &cert.to_string_lossy());
+    let config = config.text("listen", "tls_key", &key.to_string_lossy()).text("listen", "login_timeout", "1s");
+    let pgdial = Pgdial::start(&config);
+    let body = [&[0, 3, 0, 0][..], b"user\0q_scram\0database\0", database.as_bytes(), b"\0\0"].concat();
+    let hello = [&u32::try_from(body.len() + 4).unwrap().to_be_bytes()[..], &body].concat();
+    let first = b"p\0\0\0\x29SCRAM-SHA-256\0\0\0\0\x13n,,n=,r=abcdefghijk";
+    let stuck: [&[u8]; 6] =
+        [b"", b"\0\0", b"\0\0\0\x08\x04\xd2\x16\x2f", b"\x16\x03\x01\x02\x00", &hello, &[&hello[..], first].concat()];
+    let began = Instant::now();
+    let mut streams: Vec<_> = stuck
+        .iter()
+        .map(|bytes| {
+            let mut stream = std::net::TcpStream::connect(pgdial.addr()).unwrap();
+            stream.write_all(bytes).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream
+        })
+        .collect();
+    for stream in &mut streams {
+        stream.read_to_end(&mut Vec::new()).unwrap();
+    }
+    assert!(began.elapsed() > Duration::from_millis(900) && began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert_eq!(pgdial.stat("clients.rejected.login_timeout"), 6);
+    succeeds(&psql(&pgdial, "q_scram", "secret", &database, ""), "q_scram");
+}
+
+/// A role that Postgres does not let into the database is that client's affair, and no reason to take pgdial out of service.
+#[test]
+fn one_users_trouble_does_not_make_pgdial_unready() {
+    let (config, database) = asking(QUERY);
+    strict().sql(
+        &database,
+        &format!("revoke connect on database {database} from public; grant connect on database {database} to app"),
+    );
+    let pgdial = Pgdial::start(&config);
+    fails(&psql(&pgdial, "q_scram", "secret", &database, ""), "permission denied for database");
+    assert_eq!(pgdial.http("GET", "/readyz", "").unwrap().0, 200);
+}
+
 /// Many guess at once from one address, each with connections of its own. Who is in notices nothing, who has the right
 /// password comes in, and the log stays short.
 #[tokio::test]

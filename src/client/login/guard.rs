@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::sync::Semaphore;
 use tracing::info;
 
-use crate::auth::{Origin, Throttle};
+use crate::auth::{Origin, Pending, ScramVerifier, Throttle};
 use crate::error::{Error, Kind, Result};
 use crate::net::Peer;
 
@@ -36,6 +36,20 @@ impl Guard {
             work()
         };
         tokio::task::spawn_blocking(work).await.map_err(|error| stopped(error.to_string()))
+    }
+
+    /// Makes a verifier, once for all who wait for it.
+    pub(super) async fn derive(&self, pending: &Arc<Pending>) -> Result<Arc<ScramVerifier>> {
+        let deriver = Arc::clone(pending);
+        let derive = || async { self.hash(move || deriver.derive()).await.map(Arc::new) };
+        pending.cell.get_or_try_init(derive).await.map(Arc::clone)
+    }
+
+    /// Asks Postgres when it is this peer's turn.
+    pub(super) async fn ask<T>(&self, peer: Peer, answer: impl Future<Output = T>) -> T {
+        let questions = self.throttle.questions(origin(peer));
+        let _turn = questions.acquire().await;
+        answer.await
     }
 
     /// Judges a proof when it is this peer's turn. If it is wrong the answer is held back, as long for a user that does not

@@ -53,7 +53,7 @@ impl Session<'_> {
         let Some(query) = self.context.queries.get(database) else {
             return Ok(Known { exists: configured.is_some(), stored: None });
         };
-        let answer = query.find(user).await?;
+        let answer = self.context.guard.ask(self.peer, query.find(user)).await?;
         Ok(Known { exists: configured.is_some() || answer.exists, stored: answer.stored().cloned() })
     }
 

@@ -154,12 +154,7 @@ impl Session<'_> {
     async fn verifier(&self, user: &str, stored: Option<&StoredPassword>) -> Result<(Arc<ScramVerifier>, bool)> {
         match self.context.verifiers.find(user, stored) {
             Found::Ready { verifier, known } => Ok((verifier, known)),
-            Found::Derive(pending) => {
-                let deriver = Arc::clone(&pending);
-                let derive = || async { self.context.guard.hash(move || deriver.derive()).await.map(Arc::new) };
-                let verifier = pending.cell.get_or_try_init(derive).await?;
-                Ok((Arc::clone(verifier), true))
-            }
+            Found::Derive(pending) => self.context.guard.derive(&pending).await.map(|verifier| (verifier, true)),
         }
     }
 
