@@ -167,6 +167,21 @@ fn a_verifier_alone_does_not_log_in_to_postgres() {
     fails(&psql(&pgdial, "q_nobody", "", &database, ""), "role \"q_nobody\" does not exist");
 }
 
+/// As PgBouncer's documentation has it: OUT columns, and a row of NULLs for a user that does not exist.
+#[test]
+fn a_lookup_function_written_for_pgbouncer_works() {
+    let (config, database) = asking("select * from public.user_lookup($1)");
+    strict().sql(
+        &database,
+        "create function user_lookup(in i_username text, out uname text, out phash text) returns record as \
+        $$ begin select usename, passwd from pg_catalog.pg_shadow where usename = i_username into uname, phash; return; end; $$ \
+        language plpgsql security definer",
+    );
+    let pgdial = Pgdial::start(&config);
+    succeeds(&psql(&pgdial, "q_scram", "secret", &database, ""), "q_scram");
+    fails(&psql(&pgdial, "q_nobody", "secret", &database, ""), "password authentication failed for user \"q_nobody\"");
+}
+
 /// CVE-2025-12819 and its like: whose functions the query runs is nobody's to choose.
 #[test]
 fn the_search_path_of_the_query_is_pinned() {
