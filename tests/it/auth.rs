@@ -139,6 +139,18 @@ async fn a_login_lends_its_keys_to_later_dials_until_the_password_changes() {
     assert_eq!(served(&again).await.unwrap(), "q_rotates");
 }
 
+/// CVE-2025-2291: Postgres would say so itself at the next dial, but there are servers that were dialled before.
+#[test]
+fn a_password_that_has_expired_opens_no_warm_pool() {
+    strict().sql("postgres", "create role q_lapses login password 'secret' valid until '2101-01-01'");
+    let (config, database) = asking(QUERY);
+    let pgdial = Pgdial::start(&config);
+    succeeds(&psql(&pgdial, "q_lapses", "secret", &database, ""), "q_lapses");
+    strict().sql("postgres", "alter role q_lapses valid until '2001-01-01'");
+    std::thread::sleep(Duration::from_millis(1100));
+    fails(&psql(&pgdial, "q_lapses", "secret", &database, ""), "password authentication failed");
+}
+
 #[test]
 fn a_verifier_in_the_configuration_is_enough() {
     let postgres = strict();
@@ -339,14 +351,17 @@ async fn guessing_is_slow_and_hurts_nobody() {
                 let mut count = 0;
                 let end = Instant::now() + Duration::from_secs(4);
                 while Instant::now() < end {
-                    let refused = connect(pgdial, "q_scram", &format!("guess {nth}"), database).await.err().unwrap();
+                    let password = format!("guess {nth}");
+                    let attempt = connect(pgdial, "q_scram", &password, database);
+                    let Ok(refused) = tokio::time::timeout_at(end.into(), attempt).await else { break };
+                    let refused = refused.err().unwrap();
                     assert!(refused.contains("password authentication failed"), "{refused}");
                     count += 1;
                 }
                 count
             }
         };
-        futures_of((0..60).map(guess).collect()).await.into_iter().sum::<usize>()
+        futures_of((0..150).map(guess).collect()).await.into_iter().sum::<usize>()
     };
     let working = async {
         let (mut slowest, mut count) = (Duration::ZERO, 0);
@@ -362,16 +377,21 @@ async fn guessing_is_slow_and_hurts_nobody() {
     let entering = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let began = Instant::now();
+        connect(&pgdial, "q_later", "secret", &database).await.unwrap();
+        let other = began.elapsed();
         connect(&pgdial, "q_scram", "secret", &database).await.unwrap();
-        began.elapsed()
+        (other, began.elapsed())
     };
-    let (guesses, (slowest, queries), entered) = tokio::join!(guessing, working, entering);
-    assert!(guesses < 400, "{guesses} guesses in about 5 s");
+    let (guesses, (slowest, queries), (other, same)) = tokio::join!(guessing, working, entering);
+    println!(
+        "{guesses} guesses, {queries} queries, the slowest {slowest:?}; another user entered in {other:?}, the same in {same:?}"
+    );
+    assert!(guesses < 250, "{guesses} guesses in 4 s");
     assert!(queries > 200 && slowest < Duration::from_secs(1), "{queries} queries, the slowest {slowest:?}");
-    assert!(entered < Duration::from_secs(10), "{entered:?}");
+    assert!(other < Duration::from_secs(2) && same < Duration::from_secs(10), "{other:?} {same:?}");
     let lines = pgdial.log().lines().filter(|line| line.contains("login refused")).count();
     assert!((1..=3).contains(&lines), "{lines} lines");
-    assert_eq!(pgdial.stat("clients.logins_failed"), guesses as u64);
+    assert!(pgdial.stat("clients.logins_failed") >= guesses as u64);
 }
 
 /// All at once, in one task.

@@ -12,12 +12,13 @@ fn from(address: &str) -> Origin {
 fn each_refusal_waits_longer_and_quiet_makes_it_forgotten() {
     let (throttle, now) = (Throttle::default(), Instant::now());
     let place = from("10.0.0.1");
-    let waits: Vec<_> = (0..40).map(|_| throttle.failed(place, now)).collect();
+    let waits: Vec<_> = (0..40).map(|_| throttle.failed(place, "joe", now)).collect();
     assert_eq!(waits[0], Duration::from_millis(100));
     assert!(waits.is_sorted());
-    assert_eq!(waits[39], Duration::from_millis(1600));
-    assert_eq!(throttle.failed(from("10.0.0.2"), now), Duration::from_millis(100), "another place is not concerned");
-    assert_eq!(throttle.failed(place, now + Duration::from_secs(60)), Duration::from_millis(100));
+    assert_eq!(waits[39], Duration::from_millis(400));
+    assert_eq!(throttle.failed(from("10.0.0.2"), "joe", now), Duration::from_millis(100), "another place is not concerned");
+    assert_eq!(throttle.failed(place, "jim", now), Duration::from_millis(100), "and no other user");
+    assert_eq!(throttle.failed(place, "joe", now + Duration::from_secs(60)), Duration::from_millis(100));
 }
 
 #[test]
@@ -31,11 +32,13 @@ fn a_place_is_what_costs_something_to_change() {
 #[test]
 fn the_proofs_of_one_place_take_turns() {
     let throttle = Throttle::default();
-    let turns = throttle.turns(from("10.0.0.1"));
+    let turns = throttle.turns(from("10.0.0.1"), "joe");
     let held: Vec<_> = (0..100).map_while(|_| turns.try_acquire().ok()).collect();
     assert_eq!(held.len(), 16);
-    assert!(throttle.turns(from("10.0.0.1")).try_acquire().is_err());
-    assert!(throttle.turns(from("10.0.0.2")).try_acquire().is_ok());
+    assert!(throttle.turns(from("10.0.0.1"), "joe").try_acquire().is_err());
+    assert!(throttle.turns(from("10.0.0.2"), "joe").try_acquire().is_ok());
+    assert!(throttle.turns(from("10.0.0.1"), "jim").try_acquire().is_ok());
+    assert!(throttle.questions(from("10.0.0.1")).try_acquire().is_ok());
 }
 
 #[test]
@@ -53,7 +56,7 @@ fn memory_is_bounded_whatever_the_number_of_places() {
     let (throttle, now) = (Throttle::default(), Instant::now());
     throttle.line(from("10.0.0.1"), now);
     for place in 0..5000_u32 {
-        throttle.failed(Origin::Local(Some(place)), now);
+        throttle.failed(Origin::Local(Some(place)), "joe", now);
     }
     assert_eq!(throttle.line(from("10.0.0.1"), now + Duration::from_secs(2)), Some(0), "forgotten");
 }

@@ -54,15 +54,15 @@ impl Guard {
 
     /// Judges a proof when it is this peer's turn. If it is wrong the answer is held back, as long for a user that does not
     /// exist as for one that does: the time counts from the beginning, so that it does not show what was computed.
-    pub(super) async fn judge<T>(&self, peer: Peer, verdict: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(super) async fn judge<T>(&self, peer: Peer, user: &str, verdict: impl Future<Output = Result<T>>) -> Result<T> {
         let origin = origin(peer);
-        let turns = self.throttle.turns(origin);
+        let turns = self.throttle.turns(origin, user);
         // Never closed; without a turn the proof would only be judged at once.
         let _turn = turns.acquire().await;
         let began = Instant::now();
         let verdict = verdict.await;
         if verdict.as_ref().is_err_and(|error| error.kind() == Kind::Auth) {
-            let wait = self.throttle.failed(origin, Instant::now());
+            let wait = self.throttle.failed(origin, user, Instant::now());
             tokio::time::sleep_until((began + wait).into()).await;
         }
         verdict

@@ -100,7 +100,7 @@ impl Session<'_> {
                 Matched::No => Err(wrong_password(user)),
             }
         };
-        guard.judge(self.peer, verdict).await
+        guard.judge(self.peer, user, verdict).await
     }
 
     async fn md5(&mut self, user: &str, stored: Option<&StoredPassword>) -> Result<Credential> {
@@ -109,7 +109,7 @@ impl Session<'_> {
         let given = self.password_text().await?;
         let matching = stored.filter(|stored| stored.matches_md5(user, salt, &given));
         let verdict = async { matching.map(Credential::of_stored).ok_or_else(|| wrong_password(user)) };
-        self.context.guard.judge(self.peer, verdict).await
+        self.context.guard.judge(self.peer, user, verdict).await
     }
 
     async fn password_text(&mut self) -> Result<Vec<u8>> {
@@ -137,7 +137,7 @@ impl Session<'_> {
         }
         let last = self.password_message(MAX_SASL).await?;
         let verdict = async { server.step(&last).map_err(|refusal| refused(refusal, user)) };
-        let Step::Done { message, client_key } = self.context.guard.judge(self.peer, verdict).await? else {
+        let Step::Done { message, client_key } = self.context.guard.judge(self.peer, user, verdict).await? else {
             return Err(Error::new(Kind::Internal, "SCRAM goes on after its end"));
         };
         Authentication::SaslFinal { data: &message }.encode(&mut self.out);
