@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 use crate::admin::Admin;
 use crate::auth::Verifiers;
 use crate::catalog::RoutineWatcher;
-use crate::client::login::LoginContext;
+use crate::client::login::{LoginContext, Queries};
 use crate::client::{Counts, DRAIN_LIMIT, Database, Gate, listen, set_mode};
 use crate::config::{Config, Listen, TlsMode, reload};
 use crate::demo::Running;
@@ -97,12 +97,15 @@ impl App {
             config: Arc::clone(&config),
             tls: server_tls(&config.listen)?,
             verifiers: Arc::new(Verifiers::new(random()?)),
+            guard: Arc::default(),
+            queries: Arc::new(cached::queries(&config, &gate, &Queries::default())),
         }));
         let figures = Arc::new(Figures::new(Arc::clone(&gate), Arc::clone(&context), caches.handles(), source));
         let mut app = Self { gate, context, figures, tasks: Vec::new(), caches, routines, stop, address: None, admin: None };
         app.listen(&config, &stopping)?;
         app.serve_admin(&config).await?;
         app.warm_up(&config);
+        tokio::spawn(app.context.load_full().prepare());
         Ok(app)
     }
 
@@ -163,7 +166,7 @@ impl App {
     /// Reads the configuration again. A bad one changes nothing.
     pub fn reload(&self) {
         match self.figures.reload_now() {
-            Ok(changes) if changes.is_empty() => info!("reload: nothing has changed"),
+            Ok(changes) if changes.is_empty() => info!("reload: no setting has changed; certificates were read again"),
             Ok(changes) => info!(changes = changes.join(", "), "reloaded"),
             Err(error) => error!(error, "reload: nothing is changed"),
         }
@@ -202,8 +205,10 @@ fn apply(config: Config, gate: &Gate, context: &ArcSwap<LoginContext>) -> Result
     let tls = server_tls(&config.listen)?;
     let changes = reload::diff(&gate.config(), &config);
     let config = Arc::new(config);
-    let verifiers = Arc::clone(&context.load().verifiers);
-    context.store(Arc::new(LoginContext { config: Arc::clone(&config), tls, verifiers }));
+    let old = context.load_full();
+    let queries = Arc::new(cached::queries(&config, gate, &old.queries));
+    context.store(Arc::new(LoginContext { config: Arc::clone(&config), tls, queries, ..LoginContext::clone(&old) }));
+    tokio::spawn(context.load_full().prepare());
     gate.reconfigure(&config);
     Ok(changes.iter().map(described).collect())
 }
@@ -212,7 +217,7 @@ fn described(change: &reload::Change) -> String {
     if change.needs_restart { format!("{} (after a restart)", change.key) } else { change.key.clone() }
 }
 
-fn server_tls(listen: &Listen) -> Result<Option<Arc<tokio_rustls::rustls::ServerConfig>>> {
+fn server_tls(listen: &Listen) -> Result<Option<Arc<tls::Acceptor>>> {
     match (&listen.tls_cert, &listen.tls_key) {
         (Some(cert), Some(key)) if listen.tls != TlsMode::Disable => {
             tls::server_config(cert, key, listen.tls_client_ca.as_deref()).map(Some)

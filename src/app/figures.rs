@@ -100,8 +100,11 @@ impl AdminSource for Figures {
         if self.gate.is_closed() {
             return Err("draining".into());
         }
+        let config = self.gate.config();
         for database in self.gate.databases() {
-            for (_, pool) in database.pools() {
+            // Of other users' pools any client could spoil one, by a role that Postgres does not let in.
+            let own = config.database(&database.name).map(|section| section.upstream.user.as_str());
+            for (_, pool) in database.pools().into_iter().filter(|(user, _)| Some(user.as_str()) == own) {
                 if let Some(failure) = pool.snapshot().dial_failure {
                     return Err(format!("{}: {failure}", pool.name()));
                 }

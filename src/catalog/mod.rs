@@ -4,11 +4,13 @@
 //! whether anything has changed, and withdraws what it read as soon as it cannot ask.
 //! A [`RoutineWatcher`] does the same for what functions leave behind in sessions.
 
+mod auth_query;
 mod load;
 mod routines;
 mod tls;
 mod watch;
 
+pub use auth_query::{Answer, AuthQuery};
 pub use load::load;
 pub use routines::{Generation, RoutineWatcher, load_routines};
 pub use tls::MakeRustls;

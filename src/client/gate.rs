@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+use crate::auth::{Credential, Credentials};
 use crate::cache::Rules;
 use crate::config::{self, Config, PoolMode, User};
 use crate::engine::Shared;
@@ -86,8 +87,9 @@ impl Gate {
                 cache.set_rules(Rules::new(&config.cache));
             }
             for (user, pool) in database.pools() {
-                if let (Some(section), Some(user)) = (config.database(&database.name), config.user(&database.name, &user)) {
-                    pool.reconfigure(options(config, section, user));
+                if let (Some(section), Some(user)) = (config.database(&database.name), user_of(config, &database.name, &user)) {
+                    pool.connector().credentials().configure(secret(section, &user));
+                    pool.reconfigure(options(config, section, &user));
                 }
             }
         }
@@ -105,33 +107,45 @@ impl Gate {
         })
     }
 
-    /// The pool of a user in a database, opened when it is first needed.
+    /// The pool of a user that has logged in. What the login has shown, the pool may show to Postgres.
+    pub fn pool_of_login(&self, database: &Database, user: &str, shown: &Credential) -> Result<ServerPool<Dialer>> {
+        let pool = self.pool(database, user)?;
+        pool.connector().credentials().learn(shown.clone());
+        Ok(pool)
+    }
+
+    /// The pool of a user in a database, opened when it is first needed. A user that the configuration does not have is one
+    /// of `[auth] query`.
     pub fn pool(&self, database: &Database, user: &str) -> Result<ServerPool<Dialer>> {
         if let Some(pool) = database.pools.lock().get(user) {
             return Ok(pool.clone());
         }
         let config = self.config();
-        let (Some(section), Some(known)) = (config.database(&database.name), config.user(&database.name, user)) else {
+        let (Some(section), Some(known)) = (config.database(&database.name), user_of(&config, &database.name, user)) else {
             return Err(Error::new(Kind::Auth, format!("role \"{user}\" may not use this database")));
         };
-        let account = account(section, known);
+        let account = account(section, &known);
         let read_settings = database.shared.cache.is_some();
         let stand_in = (!database.shared.session_mode).then(|| database.shared.plans.stand_in_text());
         let dialer = Dialer::new(database.target.clone(), account, config.plans.per_server, read_settings, stand_in);
         let name = format!("{user}@{}", database.name);
         let mut pools = database.pools.lock();
+        if pools.len() >= MANY_POOLS {
+            // Users come and go where Postgres is asked about them.
+            pools.retain(|user, pool| config.user(&database.name, user).is_some() || !pool.is_unused());
+        }
         let pool =
-            pools.entry(user.to_owned()).or_insert_with(|| ServerPool::new(&name, dialer, options(&config, section, known)));
+            pools.entry(user.to_owned()).or_insert_with(|| ServerPool::new(&name, dialer, options(&config, section, &known)));
         Ok(pool.clone())
     }
 
     /// What a connection outside the pools needs, and how many of these there may be: as many as the pool's own.
     pub fn account(&self, database: &Database, user: &str) -> Result<(Account, usize)> {
         let config = self.config();
-        let (Some(section), Some(known)) = (config.database(&database.name), config.user(&database.name, user)) else {
+        let (Some(section), Some(known)) = (config.database(&database.name), user_of(&config, &database.name, user)) else {
             return Err(Error::new(Kind::Auth, format!("role \"{user}\" may not use this database")));
         };
-        Ok((account(section, known), known.pool_size.unwrap_or(section.pool_size)))
+        Ok((account(section, &known), known.pool_size.unwrap_or(section.pool_size)))
     }
 
     /// One more connection; counted until the guard is dropped.
@@ -194,12 +208,22 @@ impl Drop for Entry {
     }
 }
 
+/// As the configuration has the user, or as it must be one that Postgres knows.
+fn user_of(config: &Config, database: &str, name: &str) -> Option<User> {
+    let stranger = || User { name: name.to_owned(), password: None, database: None, pool_size: None, max_clients: None };
+    config.user(database, name).cloned().or_else(|| config.auth.query.is_some().then(stranger))
+}
+
 /// Whose password is shown to Postgres: the user's own; for the URL's user, the URL's.
 fn account(database: &config::Database, user: &User) -> Account {
-    let upstream = &database.upstream;
-    let own = user.name == upstream.user;
-    let password = if own { upstream.password.clone() } else { user.password.clone() };
-    Account { user: user.name.as_str().into(), password, database: upstream.database.as_str().into() }
+    let credentials = Arc::new(Credentials::configured(secret(database, user)));
+    Account { user: user.name.as_str().into(), credentials, database: database.upstream.database.as_str().into() }
+}
+
+fn secret<'a>(database: &'a config::Database, user: &'a User) -> Option<&'a str> {
+    let own = user.name == database.upstream.user;
+    let password = if own { &database.upstream.password } else { &user.password };
+    password.as_ref().map(|password| password.expose().as_str())
 }
 
 fn options(config: &Config, database: &config::Database, user: &User) -> Options {
@@ -207,7 +231,8 @@ fn options(config: &Config, database: &config::Database, user: &User) -> Options
     Options {
         settings: pool::Settings {
             size: user.pool_size.unwrap_or(database.pool_size),
-            min_idle: pool.min_idle,
+            // Nobody is waiting for servers of a user who is not in the configuration: with hundreds of them they would add up.
+            min_idle: if config.user(&database.name, &user.name).is_some() { pool.min_idle } else { 0 },
             order: match pool.order {
                 config::IdleOrder::Lifo => pool::IdleOrder::Lifo,
                 config::IdleOrder::RoundRobin => pool::IdleOrder::RoundRobin,
@@ -226,6 +251,9 @@ pub fn set_mode(shared: &mut Shared, mode: PoolMode) {
     shared.session_mode = mode == PoolMode::Session;
     shared.statement_mode = mode == PoolMode::Statement;
 }
+
+/// From here on pools that nobody uses are looked for.
+const MANY_POOLS: usize = 100;
 
 /// How long a drain waits for clients that are in a transaction.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(30);

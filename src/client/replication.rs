@@ -48,6 +48,7 @@ pub(super) async fn serve(mut client: LoggedIn, gate: &Arc<Gate>, entry: &mut En
 async fn open(client: &LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) -> Result<(Dialed, Arc<Slot>)> {
     let database = admit(client, gate, entry)?;
     let (account, most) = gate.account(database, &client.user)?;
+    account.credentials.learn((*client.credential).clone());
     if gate.counts.clients.replication.get() > most as u64 {
         let text = format!("too many replication connections: all {most} places are taken");
         return Err(Error::new(Kind::Limit, text).with_hint("There may be as many as the pool has servers, [pool] size."));

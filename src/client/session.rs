@@ -39,7 +39,11 @@ pub(super) async fn serve(stream: Stream, peer: Peer, context: Arc<LoginContext>
             if error.kind() == Kind::Auth {
                 gate.counts.clients.logins_failed.inc();
             }
-            debug!(%peer, %error, "login failed");
+            if error.kind() == Kind::ClientGone {
+                debug!(%peer, %error, "login failed");
+            } else {
+                context.guard.log_refusal(peer, &error);
+            }
         }
         Err(_) => {
             gate.counts.clients.rejected.inc(Rejected::LoginTimeout);
@@ -108,7 +112,7 @@ pub(super) fn admit<'a>(client: &LoggedIn, gate: &'a Gate, entry: &mut Entry) ->
 
 async fn open(client: &mut LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) -> Result<Opened> {
     let database = admit(client, gate, entry)?;
-    let pool = gate.pool(database, &client.user)?;
+    let pool = gate.pool_of_login(database, &client.user, &client.credential)?;
     let (startup, own) = startup_parameters(client)?;
     let set = pool.connector().set(startup)?;
     let session_mode = gate.config().pool.mode == PoolMode::Session;

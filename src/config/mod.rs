@@ -26,7 +26,9 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub use mode::{AuthMethod, CacheMode, Currval, Feed, Freshness, IdleOrder, LogFormat, LogLevel, PlansMode, PoolMode, TlsMode};
+pub use mode::{
+    AuthMethod, CacheMode, ChannelBinding, Currval, Feed, Freshness, IdleOrder, LogFormat, LogLevel, PlansMode, PoolMode, TlsMode,
+};
 pub use secret::Secret;
 pub use settings::{File, defaults, schema};
 pub use upstream::{Host, Upstream};
@@ -34,6 +36,11 @@ pub use value::{AddressMatch, TableName, Ttl};
 
 /// The name that opens the console instead of a database.
 pub const CONSOLE: &str = "pgdial";
+
+/// May a user that has proved who it is give orders to pgdial?
+pub fn may_use_console(config: &Config, user: &str) -> bool {
+    config.auth.console_users.iter().any(|allowed| allowed == user)
+}
 
 /// Everything that can be configured, validated.
 #[derive(Clone, Debug)]

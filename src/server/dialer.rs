@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
-use crate::config::Secret;
+use crate::auth::Credentials;
 use crate::engine::{Parameters, Reader, Server, StandIn};
 use crate::error::{Error, Kind, Result};
 use crate::pool::SetId;
@@ -47,8 +47,8 @@ impl Drop for Guest {
 pub struct Account {
     /// The role.
     pub user: Box<str>,
-    /// None = there is none to show.
-    pub password: Option<Secret<String>>,
+    /// What it shows there.
+    pub credentials: Arc<Credentials>,
     /// The database on the server.
     pub database: Box<str>,
 }
@@ -60,7 +60,7 @@ type Sort = (Startup, Box<[Box<str>]>);
 impl Account {
     /// A connection outside any pool.
     pub async fn dial(&self, target: &Target, parameters: Startup) -> Result<Dialed> {
-        dial(target, &Login::new(&self.user, self.password.clone(), &self.database, parameters)).await
+        dial(target, &Login::new(&self.user, Arc::clone(&self.credentials), &self.database, parameters)).await
     }
 }
 
@@ -126,6 +126,11 @@ impl Dialer {
     /// Clients that are logged in.
     pub fn clients(&self) -> usize {
         self.clients.load(Relaxed)
+    }
+
+    /// What its logins show to Postgres.
+    pub fn credentials(&self) -> &Credentials {
+        &self.account.credentials
     }
 
     /// Where it dials.
@@ -238,7 +243,7 @@ impl Connector for Dialer {
 impl Sets {
     fn add(&mut self, id: SetId, sort: Sort, account: &Account, known: Option<Known>) -> Arc<Set> {
         let (startup, names) = sort.clone();
-        let login = Login::new(&account.user, account.password.clone(), &account.database, startup.clone());
+        let login = Login::new(&account.user, Arc::clone(&account.credentials), &account.database, startup.clone());
         let set = Arc::new(Set { id, names, startup, login, known: Mutex::new(known) });
         self.by_sort.insert(sort, id);
         self.by_id.insert(id, Arc::clone(&set));

@@ -13,6 +13,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod auth;
 mod cancel;
 mod drivers;
 mod faults;
@@ -26,5 +27,6 @@ mod scripts;
 mod secure;
 mod sessions;
 mod sql;
+mod tls;
 mod tools;
 mod traps;

@@ -78,8 +78,10 @@ impl Postgres {
         let watchdog = Watchdog::guard(child.id(), "QUIT", dir.path());
         let server = Self { port, bin, user, child: Mutex::new(child), watchdog: Mutex::new(watchdog), dir };
         server.wait_until_up();
+        // In one session: a SET counts for what follows it.
+        let mut client = server.client("postgres", "postgres");
         for statement in ROLES.split(';') {
-            server.sql("postgres", statement);
+            client.rows(statement);
         }
         server
     }

@@ -1,8 +1,8 @@
 //! Floor 4. Tests. Real sockets; tokio-postgres and our own dial as clients, raw bytes where no client would send them.
 
 use super::*;
-use crate::auth::{DEFAULT_ITERATIONS, ScramVerifier, md5_password};
-use crate::config::{AuthMethod, File, Host, Secret, Upstream};
+use crate::auth::{Credentials, DEFAULT_ITERATIONS, ScramVerifier, md5_password};
+use crate::config::{AuthMethod, ChannelBinding, File, Host, Upstream};
 use crate::net::{Listener, TcpOptions, tls};
 use crate::pg::TransactionStatus;
 use crate::server::dial::{Login, Target, dial};
@@ -26,7 +26,13 @@ fn context(method: &str, extra: &str) -> LoginContext {
     let mut config = Config::load(Some(File { name: "test", text: &text }), None, []).unwrap();
     // A file may not mix them so; auth_query will.
     config.auth.method = AuthMethod::from_word(method).unwrap();
-    LoginContext { config: Arc::new(config), tls: None, verifiers: Arc::new(Verifiers::new([5; 32])) }
+    LoginContext {
+        config: Arc::new(config),
+        tls: None,
+        verifiers: Arc::new(Verifiers::new([5; 32])),
+        guard: Arc::default(),
+        queries: Arc::default(),
+    }
 }
 
 /// Takes one client; a session is sent what is pending and a ReadyForQuery.
@@ -125,12 +131,13 @@ fn target(port: u16, sslmode: &str, ca: Option<&Path>, host: &str) -> Target {
         database: "app".into(),
         tls,
         tls_ca: ca.map(Path::to_owned),
+        channel_binding: ChannelBinding::Prefer,
     };
     Target::new(&upstream, TcpOptions { keepalive: Duration::from_secs(60), ..TcpOptions::default() }).unwrap()
 }
 
 fn app(password: &str) -> Login {
-    Login::new("app", Some(Secret::new(password.to_owned())), "app", vec![("application_name".into(), "x".into())])
+    Login::new("app", Arc::new(Credentials::configured(Some(password))), "app", vec![("application_name".into(), "x".into())])
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! Floor 3. Tests. A scripted server: what a real one would send, and what none should.
 
 use super::*;
-use crate::config::Secret;
 use crate::net::Listener;
 use crate::pg::TransactionStatus;
 use crate::wire::backend::{Authentication, BackendKeyData, Mechanisms, ParameterStatus, data_row, ready_for_query};
@@ -33,11 +32,16 @@ async fn server(replies: Vec<Vec<Vec<u8>>>) -> (Target, JoinHandle<usize>) {
 
 fn target(port: u16, sslmode: &str) -> Target {
     let tls = Connector::new(TlsMode::from_word(sslmode).unwrap(), None).unwrap();
-    Target { host: Host::Tcp { host: "127.0.0.1".into(), port }, tls, tcp: TcpOptions::default() }
+    Target {
+        host: Host::Tcp { host: "127.0.0.1".into(), port },
+        tls,
+        tcp: TcpOptions::default(),
+        channel_binding: ChannelBinding::Prefer,
+    }
 }
 
 fn login() -> Login {
-    Login::new("app", Some(Secret::new("secret".to_owned())), "app", Vec::new())
+    Login::new("app", Arc::new(Credentials::configured(Some("secret"))), "app", Vec::new())
 }
 
 /// Everything of a login without a password, in one piece.
