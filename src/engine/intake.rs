@@ -246,7 +246,10 @@ impl Engine {
         }
         match message.tag {
             tag::QUERY => self.query(message, route),
-            tag::PARSE => self.parse(message, behind, route),
+            tag::PARSE => {
+                self.tally.client_parses += 1;
+                self.parse(message, behind, route);
+            }
             tag::BIND => self.bind(message, route),
             tag::DESCRIBE => self.describe(message, route),
             tag::CLOSE => self.close(message, route),

@@ -214,6 +214,8 @@ pub struct Tally {
     pub transactions: u32,
     /// Errors passed on to the client.
     pub errors: u32,
+    /// Parse messages of the client.
+    pub client_parses: u32,
     /// Parse messages written to servers.
     pub prepared: u32,
     /// Statements found on the server they were needed on.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -12,6 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::pool::SetId;
 use crate::query::parse_search_path;
 
+use super::card::Cards;
 use super::conn::ServerConn;
 use super::dial::{Dialed, Login, Target, dial};
 use super::pool::{Connector, ServerPool};
@@ -29,6 +31,7 @@ pub struct Dialer {
     /// What every server has to have prepared, in the modes in which a client's statements are on more than one.
     stand_in: Option<String>,
     clients: AtomicUsize,
+    cards: Arc<Cards>,
     sets: Mutex<Sets>,
 }
 
@@ -93,6 +96,7 @@ impl Dialer {
             read_settings,
             stand_in,
             clients: AtomicUsize::new(0),
+            cards: Arc::default(),
             sets: Mutex::default(),
         };
         // Servers kept warm before anybody has come are for clients that send nothing of their own.
@@ -109,6 +113,11 @@ impl Dialer {
     /// Clients that are logged in.
     pub fn clients(&self) -> usize {
         self.clients.load(Relaxed)
+    }
+
+    /// The cards of the connections that there are.
+    pub fn cards(&self) -> &Cards {
+        &self.cards
     }
 
     /// Where it dials.
@@ -181,9 +190,11 @@ impl Connector for Dialer {
         }
         let parameters: Parameters = dialed.parameters.iter().cloned().collect();
         *set.known.lock() = Some(Known { parameters: Arc::new(parameters.clone()), reader: Arc::clone(&reader) });
+        let pid = dialed.key.as_ref().map_or(0, |key| key.pid);
+        let card = self.cards.add(&dialed.stream, pid, Instant::now());
         let mut state = Server::new(dialed.key, parameters, reader, self.plans_per_server);
         state.stand_in = if self.stand_in.is_some() { StandIn::Ready } else { StandIn::None };
-        Ok(Box::new(ServerConn { stream: dialed.stream, state: Some(Box::new(state)) }))
+        Ok(Box::new(ServerConn { stream: dialed.stream, state: Some(Box::new(state)), card }))
     }
 }
 

@@ -14,6 +14,7 @@
 mod support;
 
 mod cancel;
+mod console;
 mod drivers;
 mod faults;
 mod freshness;
