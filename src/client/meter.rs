@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::metrics::{ShapeStats, TrafficCounters};
 use crate::pg::TransactionStatus;
 use crate::query::Statement;
-use crate::server::Slot;
+use crate::server::{ClientCard, Slot};
 use crate::session::Pins;
 
 use super::counts::Counts;
@@ -59,6 +59,11 @@ impl Meter {
 
     pub(super) fn now(&mut self, now: Instant) {
         self.now = now;
+    }
+
+    /// Who the client is.
+    pub(super) fn card(&self) -> &ClientCard {
+        self.slot.card()
     }
 
     /// The time of the turn that is under way.

@@ -115,6 +115,9 @@ impl Engine {
             let answers_due = self.server.as_ref().is_some_and(|server| server.ledger.ends_with_sync());
             return Ok(Next::Wants(if answers_due { Want::Replies } else { Want::Goodbye }));
         }
+        if let Some(next) = self.refuse_block(&message, rest, route) {
+            return Ok(next);
+        }
         if let Some(next) = self.without_server(&message, rest, header)? {
             return Ok(next);
         }

@@ -25,6 +25,7 @@
 //! reach the client only while the ledger's head is the client's; nothing of the client is sent behind a message whose
 //! outcome decides how the next one must be sent.
 
+mod blocks;
 mod columns;
 mod decide;
 mod depend;

@@ -38,7 +38,7 @@ fn tables_tell_what_happens() {
     let pool = row(&mut console, "show pools", &database);
     assert_eq!((pool[1].as_str(), pool[2].as_str(), pool[6].as_str(), pool[15].as_str()), ("app", "1", "1", "transaction"));
     let stats = row(&mut console, "show stats", &database);
-    assert_eq!((stats[1].as_str(), stats[3].as_str(), stats[12].as_str()), ("2", "3", "1"), "{stats:?}");
+    assert_eq!((stats[2].as_str(), stats[3].as_str(), stats[12].as_str()), ("1", "3", "1"), "{stats:?}");
     let clients = console.rows("show clients");
     let own = clients.iter().find(|row| row[2].as_deref() == Some(database.as_str())).unwrap();
     let (state, link, application, id) = (own[4].clone(), own[15].clone(), own[18].clone(), own[20].clone().unwrap());
