@@ -116,7 +116,6 @@ impl Engine {
         super::synth::ready_for_query(TransactionStatus::Idle, &mut self.client_out);
         self.tally.batches += 1;
         self.tally.local += 1;
-        self.tally.client_parses += 1;
         self.tally.plan_hits += 1;
         Some(input.len() - behind.len())
     }

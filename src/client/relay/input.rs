@@ -111,7 +111,10 @@ impl Relay {
                 Offer::Leased
             }
             Checkout::Wait(ticket) => match self.engine.prepare_without_server(input, self.set.id.0) {
-                Some(len) => Offer::Answered(len),
+                Some(len) => {
+                    self.engine.tally.client_parses += 1;
+                    Offer::Answered(len)
+                }
                 None => Offer::Queued(ticket),
             },
         }
