@@ -225,7 +225,8 @@ impl Figures {
     fn resume(&self, name: Option<&str>) -> Result<()> {
         let databases = self.chosen(name, "resume")?;
         if !databases.iter().any(|database| database.is_paused()) {
-            let text = name.map_or("pooler is not paused/suspended".into(), |name| format!("database {name} is not paused"));
+            let text =
+                name.map_or_else(|| "pooler is not paused/suspended".into(), |name| format!("database {name} is not paused"));
             return Err(failed(*b"55000", text));
         }
         databases.iter().for_each(|database| database.resume());

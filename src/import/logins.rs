@@ -164,7 +164,7 @@ fn fallback_user(ini: &Ini, logins: &[(String, String)], draft: &mut Draft) -> S
     let plain = logins
         .iter()
         .find(|(_, password)| !password.is_empty() && !password.starts_with("md5") && !password.starts_with("SCRAM-"));
-    let user = ini.get("auth_user").map(str::to_owned).or_else(|| plain.or(logins.first()).map(|(name, _)| name.clone()));
+    let user = ini.get("auth_user").map(str::to_owned).or_else(|| plain.or_else(|| logins.first()).map(|(name, _)| name.clone()));
     let user = user.unwrap_or_else(|| "postgres".to_owned());
     if unnamed {
         draft.note(format!(

@@ -104,7 +104,7 @@ fn row(view: SocketView, prefix: &str) -> Row {
 }
 
 fn address(address: Option<SocketAddr>) -> Value {
-    address.map_or("unix".into(), |address| address.ip().to_canonical().to_string().into())
+    address.map_or_else(|| "unix".into(), |address| address.ip().to_canonical().to_string().into())
 }
 
 fn port(address: Option<SocketAddr>) -> Value {

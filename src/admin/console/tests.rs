@@ -31,10 +31,10 @@ impl Source for Notes {
 impl Operator for Notes {
     fn order(&self, order: &Order) -> Result<Wait> {
         self.orders.lock().push(order.clone());
-        match order {
-            Order::Resume(_) => Err(refusal(*b"55000", "not paused")),
-            _ => Ok(Box::pin(std::future::ready(()))),
+        if matches!(order, Order::Resume(_)) {
+            return Err(refusal(*b"55000", "not paused"));
         }
+        Ok(Box::pin(std::future::ready(())))
     }
     fn withdraw(&self, _: &Order) {}
     fn databases(&self) -> Vec<DatabaseView> {
