@@ -4,6 +4,7 @@ mod cached;
 mod figures;
 mod operator;
 mod periods;
+mod routines;
 
 use std::future::{Future, pending};
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use tracing::{error, info, warn};
 use crate::admin::Admin;
 use crate::admin::console::{Operator, Shutdown};
 use crate::auth::Verifiers;
+use crate::catalog::RoutineWatcher;
 use crate::client::login::LoginContext;
 use crate::client::{Counts, DRAIN_LIMIT, Database, Gate, listen, set_mode};
 use crate::config::{Config, Listen, TlsMode, reload};
@@ -41,6 +43,7 @@ pub struct App {
     figures: Arc<Figures>,
     tasks: Vec<JoinHandle<()>>,
     caches: Caches,
+    routines: Vec<RoutineWatcher>,
     stop: watch::Sender<bool>,
     address: Option<SocketAddr>,
     admin: Option<SocketAddr>,
@@ -91,13 +94,18 @@ impl App {
         let classifier = Arc::new(Classifier::default());
         let prefix = prefix()?;
         let mut caches = Caches::new(&config);
-        let mut databases = Vec::new();
+        let (mut databases, mut routines) = (Vec::new(), Vec::new());
         for section in &config.databases {
             let target = Target::new(&section.upstream, tcp_options(&config.listen))?;
             let cache = caches.open(&config, section, &target)?;
             let mut shared = Shared::new(Arc::clone(&classifier), &prefix, cache);
             set_mode(&mut shared, config.pool.mode);
-            databases.push(Arc::new(Database::new(&section.name, target, shared)));
+            let published = routines::publish(&mut shared, config.pool.mode);
+            let database = Database::new(&section.name, target, shared);
+            let every = config.invalidation.catalog_check;
+            let watcher = published.map(|place| routines::watch(&database.shared, section, &database.target, every, place));
+            routines.extend(watcher);
+            databases.push(Arc::new(database));
         }
         let gate = Arc::new(Gate::new(Arc::clone(&config), databases, counts));
         let context = Arc::new(ArcSwap::from_pointee(LoginContext {
@@ -108,7 +116,7 @@ impl App {
         let figures = Arc::new(Figures::new(Arc::clone(&gate), Arc::clone(&context), caches.handles(), source));
         let operator: Arc<dyn Operator> = Arc::clone(&figures) as Arc<dyn Operator>;
         let _first = gate.console.set(Arc::downgrade(&operator));
-        let mut app = Self { gate, context, figures, tasks: Vec::new(), caches, stop, address: None, admin: None };
+        let mut app = Self { gate, context, figures, tasks: Vec::new(), caches, routines, stop, address: None, admin: None };
         app.listen(&config, &stopping)?;
         app.serve_admin(&config).await?;
         app.warm_up(&config);
@@ -223,6 +231,7 @@ impl App {
         }
         self.figures.stop();
         self.caches.stop();
+        drop(self.routines);
         self.tasks.iter().for_each(JoinHandle::abort);
         info!("stopped");
     }

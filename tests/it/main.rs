@@ -22,6 +22,7 @@ mod freshness;
 mod limits;
 mod pins;
 mod plans;
+mod routines;
 mod scripts;
 mod secure;
 mod sessions;
