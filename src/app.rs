@@ -2,9 +2,13 @@
 
 mod cached;
 mod figures;
+mod operator;
+mod periods;
 mod routines;
 
+use std::future::{Future, pending};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +19,7 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use crate::admin::Admin;
+use crate::admin::console::{Operator, Shutdown};
 use crate::auth::Verifiers;
 use crate::catalog::RoutineWatcher;
 use crate::client::login::{LoginContext, Queries};
@@ -48,10 +53,20 @@ pub struct App {
 pub async fn run(config: Config, source: Source) -> Result<()> {
     let mut signals = Signals::new()?;
     let app = App::start(config, Some(source)).await?;
-    while let Wish::Reload = signals.next().await {
-        app.reload();
+    let how = loop {
+        tokio::select! {
+            wish = signals.next() => match wish {
+                Wish::Reload => app.reload(),
+                Wish::Stop => break None,
+            },
+            how = app.figures.shutdown_asked() => break Some(how),
+        }
+    };
+    match how {
+        None => app.stop(DRAIN_LIMIT).await,
+        Some(Shutdown::Now) => app.stop(LAST_WORDS).await,
+        Some(how) => app.leave(how, None, async { while let Wish::Reload = signals.next().await {} }).await,
     }
-    app.stop(DRAIN_LIMIT).await;
     Ok(())
 }
 
@@ -101,11 +116,14 @@ impl App {
             queries: Arc::new(cached::queries(&config, &gate, &Queries::default())),
         }));
         let figures = Arc::new(Figures::new(Arc::clone(&gate), Arc::clone(&context), caches.handles(), source));
+        let operator: Arc<dyn Operator> = Arc::clone(&figures) as Arc<dyn Operator>;
+        let _first = gate.console.set(Arc::downgrade(&operator));
         let mut app = Self { gate, context, figures, tasks: Vec::new(), caches, routines, stop, address: None, admin: None };
         app.listen(&config, &stopping)?;
         app.serve_admin(&config).await?;
         app.warm_up(&config);
         tokio::spawn(app.context.load_full().prepare());
+        app.keep_averages();
         Ok(app)
     }
 
@@ -153,6 +171,16 @@ impl App {
         }
     }
 
+    fn keep_averages(&mut self) {
+        let figures = Arc::clone(&self.figures);
+        self.tasks.push(tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(periods::PERIOD).await;
+                figures.turn_period();
+            }
+        }));
+    }
+
     /// Where clients connect.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
@@ -174,20 +202,32 @@ impl App {
 
     /// No new clients; those in a transaction may end it; then all is closed.
     pub async fn stop(self, patience: Duration) {
+        self.leave(Shutdown::WaitForServers, Instant::now().checked_add(patience), pending()).await;
+    }
+
+    /// Without a deadline it waits as long as it takes. `hurry` turns that into a drain as by SIGTERM.
+    async fn leave(self, mut how: Shutdown, mut deadline: Option<Instant>, hurry: impl Future<Output = ()>) {
         info!(clients = self.gate.clients(), "draining");
         self.gate.close();
         self.stop.send_replace(true);
-        let deadline = Instant::now() + patience;
+        let mut hurry = pin!(hurry);
         loop {
-            self.gate.registry.drain();
+            if how != Shutdown::WaitForClients || self.gate.clients() == self.gate.consoles() {
+                self.gate.registry.drain();
+            }
             if self.gate.clients() == 0 {
                 break;
             }
-            if Instant::now() >= deadline {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 warn!(clients = self.gate.clients(), "drain: time is out, the rest is cut off");
                 break;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(50)) => {}
+                () = &mut hurry, if deadline.is_none() => {
+                    (how, deadline) = (Shutdown::WaitForServers, Instant::now().checked_add(DRAIN_LIMIT));
+                }
+            }
         }
         for database in self.gate.databases() {
             database.pools().into_iter().for_each(|(_, pool)| pool.close());
@@ -267,4 +307,6 @@ impl Signals {
     }
 }
 
+/// For those who can be told why, when the end is to come at once.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 const DEFAULT_PORT: u16 = 6432;

@@ -43,4 +43,5 @@ pub mod client;
 
 pub mod app;
 pub mod demo;
+pub mod import;
 pub mod source;

@@ -41,6 +41,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("app", 5),
     ("demo", 5),
     ("explain", 5),
+    ("import", 5),
     ("logging", 5),
     ("main", 5),
     ("source", 5),

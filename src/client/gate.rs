@@ -1,18 +1,20 @@
 //! Floor 4. What a client that arrives needs: who may enter, which database, which pool.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+use crate::admin::console::Operator;
 use crate::auth::{Credential, Credentials};
 use crate::cache::Rules;
-use crate::config::{self, Config, PoolMode, User};
+use crate::config::{self, CONSOLE, Config, PoolMode, User};
 use crate::engine::Shared;
 use crate::error::{Error, Kind, Result};
+use crate::metrics::TrafficCounters;
 use crate::pool;
 use crate::server::{Account, Dialer, Options, Registry, ServerPool, Target};
 use crate::wire::diagnostics::SqlState;
@@ -31,8 +33,13 @@ pub struct Gate {
     pub counts: Arc<Counts>,
     /// Read buffers.
     pub buffers: Arc<Buffers>,
+    /// What answers on the console. Weak: it holds the gate.
+    pub console: OnceLock<Weak<dyn Operator>>,
     clients: AtomicUsize,
     sessions: AtomicUsize,
+    consoles: AtomicUsize,
+    /// Sessions of those users that have a limit of their own.
+    by_user: Mutex<HashMap<Box<str>, usize>>,
     closed: AtomicBool,
 }
 
@@ -44,13 +51,62 @@ pub struct Database {
     pub target: Target,
     /// What the engines of its clients share.
     pub shared: Arc<Shared>,
+    /// What passes.
+    pub traffic: Arc<TrafficCounters>,
+    paused: AtomicBool,
+    disabled: AtomicBool,
     pools: Mutex<HashMap<String, ServerPool<Dialer>>>,
 }
 
 impl Database {
     /// Without any pool yet.
     pub fn new(name: &str, target: Target, shared: Shared) -> Self {
-        Self { name: name.to_owned(), target, shared: Arc::new(shared), pools: Mutex::default() }
+        Self {
+            name: name.to_owned(),
+            target,
+            shared: Arc::new(shared),
+            traffic: Arc::default(),
+            paused: AtomicBool::new(false),
+            disabled: AtomicBool::new(false),
+            pools: Mutex::default(),
+        }
+    }
+
+    /// No work for servers until [`Database::resume`]: clients wait, whichever pool they need.
+    pub fn pause(&self) {
+        let pools = self.pools.lock();
+        self.paused.store(true, Ordering::Release);
+        pools.values().for_each(ServerPool::pause);
+    }
+
+    /// Ends a pause.
+    pub fn resume(&self) {
+        let pools = self.pools.lock();
+        self.paused.store(false, Ordering::Release);
+        pools.values().for_each(ServerPool::resume);
+    }
+
+    /// Whether it is paused.
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
+    }
+
+    /// Whether new clients are let in.
+    pub fn set_disabled(&self, disabled: bool) {
+        self.disabled.store(disabled, Relaxed);
+    }
+
+    /// Whether new clients are turned away.
+    pub fn is_disabled(&self) -> bool {
+        self.disabled.load(Relaxed)
+    }
+
+    /// Replaces every server connection, those in use when they come back.
+    pub fn reconnect(&self) {
+        for (_, pool) in self.pools() {
+            pool.connector().cards().mark();
+            pool.reconnect();
+        }
     }
 
     /// The pools there are, with their users.
@@ -68,8 +124,11 @@ impl Gate {
             registry: Registry::default(),
             counts,
             buffers: Arc::default(),
+            console: OnceLock::new(),
             clients: AtomicUsize::new(0),
             sessions: AtomicUsize::new(0),
+            consoles: AtomicUsize::new(0),
+            by_user: Mutex::default(),
             closed: AtomicBool::new(false),
         }
     }
@@ -136,6 +195,9 @@ impl Gate {
         }
         let pool =
             pools.entry(user.to_owned()).or_insert_with(|| ServerPool::new(&name, dialer, options(&config, section, &known)));
+        if database.is_paused() {
+            pool.pause();
+        }
         Ok(pool.clone())
     }
 
@@ -153,7 +215,7 @@ impl Gate {
         self.clients.fetch_add(1, Relaxed);
         self.counts.clients.connected.up();
         self.counts.clients.total.inc();
-        Entry { gate: Arc::clone(self), admitted: false }
+        Entry { gate: Arc::clone(self), place: None }
     }
 
     /// No new clients from here on.
@@ -171,6 +233,21 @@ impl Gate {
         self.clients.load(Relaxed)
     }
 
+    /// Clients inside that use the console.
+    pub fn consoles(&self) -> usize {
+        self.consoles.load(Relaxed)
+    }
+
+    fn leave(&self, user: &str) {
+        let mut by_user = self.by_user.lock();
+        if let Some(count) = by_user.get_mut(user) {
+            *count -= 1;
+            if *count == 0 {
+                by_user.remove(user);
+            }
+        }
+    }
+
     /// The periods that end a client's wait.
     pub fn limits(&self) -> Limits {
         let config = self.config.load();
@@ -185,23 +262,65 @@ impl Gate {
 /// One connection, from accept to close.
 pub struct Entry {
     gate: Arc<Gate>,
-    admitted: bool,
+    place: Option<Place>,
+}
+
+/// What a client that has logged in takes up.
+enum Place {
+    /// One of `max_clients`, and one of its user's own if that has a limit.
+    Session(Option<Box<str>>),
+    /// One of the console's own: there must be room when all others are taken.
+    Console,
 }
 
 impl Entry {
-    /// Takes one of the `max_clients` places. Only a client that has logged in needs one: cancel requests, and connections
-    /// that never say who they are, must not keep others out.
-    pub fn admit(&mut self) -> bool {
-        let before = self.gate.sessions.fetch_add(1, Relaxed);
-        self.admitted = true;
-        before < self.gate.config.load().listen.max_clients
+    /// Takes a place. Only a client that has logged in needs one: cancel requests, and connections that never say who they
+    /// are, must not keep others out.
+    pub fn admit(&mut self, user: &str, database: &str) -> Result<()> {
+        if database == CONSOLE {
+            self.place = Some(Place::Console);
+            let taken = self.gate.consoles.fetch_add(1, Relaxed);
+            return if taken < CONSOLE_PLACES { Ok(()) } else { Err(too_many(user, database, CONSOLE_PLACES, CONSOLE_HINT)) };
+        }
+        let config = self.gate.config.load();
+        let limit = config.listen.max_clients;
+        self.place = Some(Place::Session(None));
+        if self.gate.sessions.fetch_add(1, Relaxed) >= limit {
+            return Err(too_many(user, database, limit, "Raise [listen] max_clients, or close idle clients."));
+        }
+        let Some(own) = config.user(database, user).and_then(|user| user.max_clients) else { return Ok(()) };
+        let mut by_user = self.gate.by_user.lock();
+        let count = by_user.entry(user.into()).or_default();
+        if *count >= own {
+            let text =
+                format!("too many connections for role \"{user}\": all its {own} places are taken (database \"{database}\")");
+            return Err(Error::new(Kind::Limit, text).with_hint("Raise max_clients of this [[user]], or close idle clients."));
+        }
+        *count += 1;
+        self.place = Some(Place::Session(Some(user.into())));
+        Ok(())
     }
+}
+
+/// Begins as Postgres's own message does.
+fn too_many(user: &str, database: &str, limit: usize, hint: &'static str) -> Error {
+    let text = format!(
+        "sorry, too many clients already: no place for user \"{user}\" in database \"{database}\", all {limit} are taken"
+    );
+    Error::new(Kind::Limit, text).with_hint(hint)
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        if self.admitted {
-            self.gate.sessions.fetch_sub(1, Relaxed);
+        match self.place.take() {
+            Some(Place::Session(user)) => {
+                self.gate.sessions.fetch_sub(1, Relaxed);
+                if let Some(user) = user {
+                    self.gate.leave(&user);
+                }
+            }
+            Some(Place::Console) => drop(self.gate.consoles.fetch_sub(1, Relaxed)),
+            None => {}
         }
         self.gate.clients.fetch_sub(1, Relaxed);
         self.gate.counts.clients.connected.down();
@@ -254,6 +373,10 @@ pub fn set_mode(shared: &mut Shared, mode: PoolMode) {
 
 /// From here on pools that nobody uses are looked for.
 const MANY_POOLS: usize = 100;
+
+/// Beside `max_clients`.
+const CONSOLE_PLACES: usize = 16;
+const CONSOLE_HINT: &str = "Close console sessions that are not used.";
 
 /// How long a drain waits for clients that are in a transaction.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(30);

@@ -1,6 +1,7 @@
 //! Floor 4. Connections from applications: login, then [`relay`], THE loop.
 
 mod buffers;
+mod console;
 mod counts;
 mod gate;
 mod listener;

@@ -82,6 +82,8 @@ pub enum End {
     Refused,
     /// pgdial stops.
     Drained,
+    /// KILL or KILL_CLIENT on the console.
+    Killed,
 }
 
 impl End {
@@ -92,6 +94,7 @@ impl End {
             Self::ClientGone => "client_gone",
             Self::Refused => "refused",
             Self::Drained => "drained",
+            Self::Killed => "killed",
         }
     }
 }
@@ -276,6 +279,7 @@ impl Relay {
     fn release(&mut self) {
         let Some((state, release)) = self.engine.take_release() else { return };
         let Some(mut lease) = self.lease.take() else { return };
+        lease.card.release(state.plans.len());
         lease.state = Some(state);
         self.server_inbox = Vec::new();
         let release = self.sort(&mut lease, release);
@@ -409,6 +413,11 @@ impl Relay {
             self.refuse_batch(&error.with_sqlstate(SqlState(*b"57014")), cx, now);
             // What it waits for now has not been polled yet.
             cx.waker().wake_by_ref();
+        }
+        if self.slot.is_killed() && self.ending.is_none() {
+            let text = "terminating connection due to administrator command";
+            self.engine.refuse(&Error::new(Kind::Draining, text).with_hint("KILL was given on the pgdial console."));
+            self.ending = Some(End::Killed);
         }
         if self.slot.is_draining() && self.ending.is_none() && self.engine.is_quiet() && self.inbox.is_empty() {
             self.engine.refuse(&Error::new(Kind::Draining, "terminating connection due to administrator command"));

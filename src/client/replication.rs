@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, split};
 use tracing::debug;
 
 use crate::error::{Error, Kind, Result};
-use crate::metrics::{Counter, Gauge};
+use crate::metrics::{Counter, Gauge, TrafficCounters};
 use crate::net::Stream;
 use crate::server::dial::Dialed;
 use crate::server::{Slot, Startup};
@@ -28,10 +28,10 @@ pub(super) async fn serve(mut client: LoggedIn, gate: &Arc<Gate>, entry: &mut En
     let (user, database, peer) = (client.user.clone(), client.database.clone(), client.peer);
     let counted = Counted::new(&gate.counts.clients.replication);
     match open(&client, gate, entry).await {
-        Ok((dialed, slot)) => {
+        Ok((dialed, slot, traffic)) => {
             let parameters = dialed.parameters.iter().map(|(name, value)| (&**name, &**value));
             let greeting = greeting(&mut client, &slot, parameters);
-            let end = relay(client, dialed, greeting, gate, &slot).await;
+            let end = relay(client, dialed, greeting, &traffic, &slot).await;
             gate.registry.remove(&slot);
             debug!(%peer, %user, %database, end = end.as_str(), seconds = began.elapsed().as_secs(), "replication ended");
         }
@@ -45,7 +45,7 @@ pub(super) async fn serve(mut client: LoggedIn, gate: &Arc<Gate>, entry: &mut En
 }
 
 /// The server is asked for what the client asked for, with the words it used.
-async fn open(client: &LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) -> Result<(Dialed, Arc<Slot>)> {
+async fn open(client: &LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) -> Result<(Dialed, Arc<Slot>, Arc<TrafficCounters>)> {
     let database = admit(client, gate, entry)?;
     let (account, most) = gate.account(database, &client.user)?;
     account.credentials.learn((*client.credential).clone());
@@ -60,8 +60,8 @@ async fn open(client: &LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) -> Result<
     let late = |_| Error::new(Kind::Connect, "no replication connection to Postgres within connect_timeout");
     let dialed = dialed.map_err(late).and_then(|dialed| dialed).map_err(Error::fatal)?;
     let slot = register(client, gate)?;
-    slot.lease(&Arc::new(database.target.clone()), dialed.key.as_ref());
-    Ok((dialed, slot))
+    slot.lease(&Arc::new(database.target.clone()), dialed.key.as_ref(), Instant::now());
+    Ok((dialed, slot, Arc::clone(&database.traffic)))
 }
 
 /// All startup parameters but what names the session; protocol options are pgdial's own affair.
@@ -95,8 +95,7 @@ impl End {
     }
 }
 
-async fn relay(client: LoggedIn, dialed: Dialed, greeting: Vec<u8>, gate: &Gate, slot: &Slot) -> End {
-    let traffic = &gate.counts.traffic;
+async fn relay(client: LoggedIn, dialed: Dialed, greeting: Vec<u8>, traffic: &TrafficCounters, slot: &Slot) -> End {
     let (mut from_client, mut to_client) = split(client.stream);
     let (mut from_server, mut to_server) = split(dialed.stream);
     let up = async {

@@ -1,21 +1,23 @@
 //! Floor 4. One client from accept to close.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Weak};
+use std::time::{Instant, SystemTime};
 
 use tracing::debug;
 
+use crate::admin::console::Operator;
 use crate::config::{CONSOLE, PoolMode};
 use crate::engine::{Engine, Parameters};
 use crate::error::{Error, Kind, Result};
-use crate::metrics::Rejected;
+use crate::metrics::{Rejected, TrafficCounters};
 use crate::net::{Peer, Stream, random};
-use crate::server::{Checkout, Dialer, Disposition, Guest, Known, Lease, ServerPool, Set, Slot, Startup};
+use crate::server::{Checkout, ClientCard, Dialer, Disposition, Guest, Known, Lease, ServerPool, Set, Slot, Startup};
 use crate::session::Settings;
 use crate::wire::backend::{self, BackendKeyData, ParameterStatus};
 use crate::wire::diagnostics::SqlState;
 use crate::wire::startup::Replication;
 
+use super::console;
 use super::gate::{Database, Entry, Gate};
 use super::login::{LoggedIn, LoginContext, Outcome, login};
 use super::meter::Meter;
@@ -53,6 +55,9 @@ pub(super) async fn serve(stream: Stream, peer: Peer, context: Arc<LoginContext>
 }
 
 async fn run(mut client: LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) {
+    if *client.database == *CONSOLE {
+        return Box::pin(console(client, gate, entry)).await;
+    }
     if client.startup.replication() != Some(Replication::No) {
         return Box::pin(replication::serve(client, gate, entry)).await;
     }
@@ -74,6 +79,32 @@ async fn run(mut client: LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) {
     }
 }
 
+async fn console(client: LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) {
+    let (user, peer) = (client.user.clone(), client.peer);
+    let error = match admit_operator(&client, gate, entry) {
+        Ok(operator) => match console::serve(client, gate, operator).await {
+            Ok(()) => return,
+            Err(error) => error,
+        },
+        Err(error) => {
+            tell(client, &error).await;
+            error
+        }
+    };
+    debug!(%peer, %user, %error, "console session refused or broken");
+}
+
+fn admit_operator(client: &LoggedIn, gate: &Gate, entry: &mut Entry) -> Result<Arc<dyn Operator>> {
+    if !gate.config().may_use_console(&client.user) {
+        let text = format!("user \"{}\" may not use the console", client.user);
+        let error = Error::new(Kind::Auth, text).with_sqlstate(SqlState(*b"42501"));
+        return Err(error.with_hint("[auth] console_users names who may."));
+    }
+    entry.admit(&client.user, CONSOLE)?;
+    let closed = || Error::new(Kind::Draining, "pgdial is shutting down").with_sqlstate(SqlState(*b"57P03"));
+    gate.console.get().and_then(Weak::upgrade).filter(|_| !gate.is_closed()).ok_or_else(closed)
+}
+
 pub(super) async fn tell(mut client: LoggedIn, error: &Error) {
     use tokio::io::AsyncWriteExt;
     let mut out = client.pending;
@@ -87,6 +118,7 @@ pub(super) async fn tell(mut client: LoggedIn, error: &Error) {
 struct Opened {
     engine: Engine,
     pool: ServerPool<Dialer>,
+    traffic: Arc<TrafficCounters>,
     set: Arc<Set>,
     lease: Option<Lease<Dialer>>,
     gate: Arc<Gate>,
@@ -96,18 +128,18 @@ struct Opened {
 
 /// Whether there is a place for the client, in its database.
 pub(super) fn admit<'a>(client: &LoggedIn, gate: &'a Gate, entry: &mut Entry) -> Result<&'a Arc<Database>> {
-    if !entry.admit() {
-        gate.counts.clients.rejected.inc(Rejected::TooManyClients);
-        return Err(Error::new(Kind::Limit, "sorry, too many clients already").with_hint("Raise [listen] max_clients."));
-    }
+    entry.admit(&client.user, &client.database).inspect_err(|_| gate.counts.clients.rejected.inc(Rejected::TooManyClients))?;
     if gate.is_closed() {
         gate.counts.clients.rejected.inc(Rejected::Draining);
         return Err(Error::new(Kind::Draining, "pgdial is shutting down").with_sqlstate(SqlState(*b"57P03")));
     }
-    if *client.database == *CONSOLE {
-        return Err(Error::new(Kind::Unsupported, "the console is not built yet").fatal().with_hint("Use the stats endpoint."));
+    let database = gate.database(&client.database)?;
+    if database.is_disabled() {
+        let text = format!("database \"{}\" is not currently accepting connections", database.name);
+        let error = Error::new(Kind::Limit, text).with_sqlstate(SqlState(*b"55000"));
+        return Err(error.with_hint("It was disabled on the pgdial console; ENABLE lets clients in again."));
     }
-    gate.database(&client.database)
+    Ok(database)
 }
 
 async fn open(client: &mut LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) -> Result<Opened> {
@@ -126,6 +158,7 @@ async fn open(client: &mut LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) -> Res
         engine,
         guest,
         pool,
+        traffic: Arc::clone(&database.traffic),
         set,
         lease,
         gate: Arc::clone(gate),
@@ -150,13 +183,27 @@ async fn introduce(pool: &ServerPool<Dialer>, set: &Set, keep: bool) -> Result<(
     Ok((known, None))
 }
 
-/// A key to cancel with.
+/// A key to cancel with, and a card for the console.
 pub(super) fn register(client: &LoggedIn, gate: &Gate) -> Result<Arc<Slot>> {
     // Protocol 3.0 has room for four bytes.
     let secret: [u8; 32] = random()?;
     let length = if client.version.minor >= 2 { 32 } else { 4 };
-    Ok(gate.registry.register(secret.get(..length).unwrap_or_default()))
+    let application = client.startup.get("application_name").unwrap_or_default();
+    let application: String = String::from_utf8_lossy(application).chars().take(MAX_APPLICATION).collect();
+    let card = ClientCard {
+        user: client.user.clone(),
+        database: client.database.clone(),
+        application: application.into(),
+        peer: client.peer,
+        local: client.stream.local_address(),
+        tls: client.stream.is_tls(),
+        since: SystemTime::now(),
+    };
+    Ok(gate.registry.register(secret.get(..length).unwrap_or_default(), card))
 }
+
+/// Postgres cuts it there.
+const MAX_APPLICATION: usize = 63;
 
 fn greet(client: &mut LoggedIn, gate: &Gate, mut engine: Engine, parameters: &Parameters) -> Result<(Engine, Arc<Slot>)> {
     let slot = register(client, gate)?;
@@ -178,6 +225,9 @@ pub(super) fn greeting<'a>(client: &mut LoggedIn, slot: &Slot, parameters: impl 
 
 impl Opened {
     fn into_relay(self, client: LoggedIn) -> Relay {
+        let counts = Arc::clone(&self.gate.counts);
+        let slow = self.gate.config().log.slow_query;
+        let meter = Meter::new(counts, self.traffic, Arc::clone(&self.slot), slow, Instant::now());
         let mut relay = Relay::new(Parts {
             engine: self.engine,
             stream: client.stream,
@@ -185,7 +235,7 @@ impl Opened {
             set: self.set,
             slot: self.slot,
             buffers: Arc::clone(&self.gate.buffers),
-            meter: Meter::new(Arc::clone(&self.gate.counts), self.gate.config().log.slow_query, Instant::now()),
+            meter,
             limits: self.gate.limits(),
             inbox: client.leftover,
             guest: self.guest,

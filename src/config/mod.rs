@@ -18,6 +18,7 @@ mod raw;
 pub mod reload;
 mod secret;
 mod settings;
+mod shown;
 mod unsupported;
 mod upstream;
 mod validate;
@@ -31,6 +32,7 @@ pub use mode::{
 };
 pub use secret::Secret;
 pub use settings::{File, defaults, schema};
+pub use shown::shown;
 pub use upstream::{Host, Upstream};
 pub use value::{AddressMatch, TableName, Ttl};
 
@@ -300,6 +302,11 @@ impl Config {
                 && rule.address.contains(peer)
         };
         self.auth.rules.iter().find(matches).map_or(self.auth.method, |rule| rule.method)
+    }
+
+    /// Whether this user may use the console.
+    pub fn may_use_console(&self, user: &str) -> bool {
+        self.auth.console_users.iter().any(|name| name == user)
     }
 
     /// Settings whose feature is not built yet; [`Config::load`] refuses them, so that none is silently ignored.

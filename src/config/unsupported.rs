@@ -19,19 +19,16 @@ const KEYS: &[&str] = &[
     "cache.verify",
     "database.cache",
     "database.plans",
-    "database.pool_size",
     "invalidation.max_lag",
     "plans.guard",
     "plans.keep_comments",
     "pool.currval",
     "pool.max_pinned",
     "pool.startup_sets",
-    "user.max_clients",
-    "user.pool_size",
 ];
 
 /// Single values whose feature is missing, though the key works.
-const VALUES: &[(&str, &str)] = &[("cache.mode", "observe"), ("invalidation.feed", "outbox"), ("pool.mode", "statement")];
+const VALUES: &[(&str, &str)] = &[("cache.mode", "observe"), ("invalidation.feed", "outbox")];
 
 /// One line per such setting, its key first.
 pub(super) fn list(config: &Config) -> Vec<String> {

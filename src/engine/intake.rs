@@ -114,6 +114,9 @@ impl Engine {
             let answers_due = self.server.as_ref().is_some_and(|server| server.ledger.ends_with_sync());
             return Ok(Next::Wants(if answers_due { Want::Replies } else { Want::Goodbye }));
         }
+        if let Some(next) = self.refuse_block(&message, rest, route) {
+            return Ok(next);
+        }
         if let Some(next) = self.without_server(&message, rest, header)? {
             return Ok(next);
         }
@@ -247,7 +250,10 @@ impl Engine {
         }
         match message.tag {
             tag::QUERY => self.query(message, route),
-            tag::PARSE => self.parse(message, behind, route),
+            tag::PARSE => {
+                self.tally.client_parses += 1;
+                self.parse(message, behind, route);
+            }
             tag::BIND => self.bind(message, route),
             tag::DESCRIBE => self.describe(message, route),
             tag::CLOSE => self.close(message, route),

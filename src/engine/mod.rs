@@ -25,6 +25,7 @@
 //! reach the client only while the ledger's head is the client's; nothing of the client is sent behind a message whose
 //! outcome decides how the next one must be sent.
 
+mod blocks;
 mod columns;
 mod decide;
 mod depend;
@@ -227,6 +228,8 @@ pub struct Tally {
     pub transactions: u32,
     /// Errors passed on to the client.
     pub errors: u32,
+    /// Parse messages of the client.
+    pub client_parses: u32,
     /// Parse messages written to servers.
     pub prepared: u32,
     /// Statements found on the server they were needed on.

@@ -279,6 +279,9 @@ impl Engine {
         };
         self.left_block = false;
         self.status = status.ok_or_else(|| broken("a ReadyForQuery with an unknown status"))?;
+        if self.shared.statement_mode && self.status != TransactionStatus::Idle {
+            return Err(super::blocks::left_open());
+        }
         Ok(())
     }
 

@@ -121,6 +121,25 @@ impl Stream {
         chain?.first().map(AsRef::as_ref)
     }
 
+    /// Our end; None over a Unix socket.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.tcp()?.local_addr().ok()
+    }
+
+    /// The other end; None over a Unix socket.
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        self.tcp()?.peer_addr().ok()
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream) => Some(stream),
+            Self::Unix(_) => None,
+            Self::ServerTls(stream) => Some(stream.get_ref().0),
+            Self::ClientTls(stream) => Some(stream.get_ref().0),
+        }
+    }
+
     /// What has happened on a connection that should be quiet. No system call while the runtime has seen nothing arrive.
     pub fn idle(&self) -> Idle {
         if self.holds_plaintext() { Idle::Readable } else { self.peek() }

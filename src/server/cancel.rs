@@ -8,13 +8,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::pg::BackendKey;
+use crate::session::Pins;
 
+use super::card::ClientCard;
 use super::dial::{Target, cancel};
 
 /// All clients that may be cancelled, by the key they were given.
@@ -32,8 +34,12 @@ pub struct Slot {
     settled: Notify,
     /// The client asked for its query to be cancelled while it waited for a server.
     queued_cancel: AtomicBool,
-    /// pgdial stops: finish what is under way and go.
+    /// Finish what is under way and go.
     drain: AtomicBool,
+    /// Go at once.
+    killed: AtomicBool,
+    /// Who the client is.
+    card: ClientCard,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -41,12 +47,31 @@ pub struct Slot {
 struct Held {
     server: Option<(Arc<Target>, BackendKey)>,
     waiting: bool,
+    /// When it last asked for a server, or got one.
+    since: Option<Instant>,
+    pins: Pins,
+    pinned_since: Option<Instant>,
     cancelling: u32,
+}
+
+/// What a client is doing at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Doing {
+    /// The process that works for it.
+    pub server: Option<i32>,
+    /// It has asked for a server and has none.
+    pub waiting: bool,
+    /// When it last asked for a server, or got one.
+    pub since: Option<Instant>,
+    /// Why it keeps its server.
+    pub pins: Pins,
+    /// Since when.
+    pub pinned_since: Option<Instant>,
 }
 
 impl Registry {
     /// A place for a client that has logged in. `secret` is random.
-    pub fn register(&self, secret: &[u8]) -> Arc<Slot> {
+    pub fn register(&self, secret: &[u8], card: ClientCard) -> Arc<Slot> {
         let mut slots = self.slots.lock();
         let pid = loop {
             // Positive and not zero, as a process id is.
@@ -61,6 +86,8 @@ impl Registry {
             settled: Notify::new(),
             queued_cancel: AtomicBool::new(false),
             drain: AtomicBool::new(false),
+            killed: AtomicBool::new(false),
+            card,
             waker: Mutex::new(None),
         });
         slots.insert(pid, Arc::clone(&slot));
@@ -82,10 +109,19 @@ impl Registry {
         self.len() == 0
     }
 
+    /// All clients.
+    pub fn all(&self) -> Vec<Arc<Slot>> {
+        self.slots.lock().values().cloned().collect()
+    }
+
+    /// The client with this id.
+    pub fn get(&self, id: i32) -> Option<Arc<Slot>> {
+        self.slots.lock().get(&id).cloned()
+    }
+
     /// Asks every client to go when it has finished what it is doing.
     pub fn drain(&self) {
-        let slots: Vec<_> = self.slots.lock().values().cloned().collect();
-        for slot in slots {
+        for slot in self.all() {
             slot.drain.store(true, Ordering::Release);
             slot.wake();
         }
@@ -143,9 +179,10 @@ impl Slot {
     }
 
     /// The client holds this server from now on.
-    pub fn lease(&self, target: &Arc<Target>, key: Option<&BackendKey>) {
+    pub fn lease(&self, target: &Arc<Target>, key: Option<&BackendKey>, now: Instant) {
         let mut held = self.held.lock();
         held.waiting = false;
+        held.since = Some(now);
         held.server = key.map(|key| (Arc::clone(target), key.clone()));
     }
 
@@ -177,18 +214,60 @@ impl Slot {
         self.queued_cancel.load(Ordering::Acquire) && self.queued_cancel.swap(false, Ordering::AcqRel)
     }
 
+    /// The client has asked for a server, and there is none yet.
+    pub fn wait(&self, now: Instant) {
+        let mut held = self.held.lock();
+        held.waiting = true;
+        held.since = Some(now);
+    }
+
+    /// The client's pins are these from now on.
+    pub fn set_pins(&self, pins: Pins, now: Instant) {
+        let mut held = self.held.lock();
+        held.pins = pins;
+        held.pinned_since = if pins.is_empty() { None } else { held.pinned_since.or(Some(now)) };
+    }
+
+    /// Who the client is.
+    pub fn card(&self) -> &ClientCard {
+        &self.card
+    }
+
+    /// What it is doing.
+    pub fn doing(&self) -> Doing {
+        let held = self.held.lock();
+        let server = held.server.as_ref().map(|(_, key)| key.pid);
+        Doing { server, waiting: held.waiting, since: held.since, pins: held.pins, pinned_since: held.pinned_since }
+    }
+
+    /// Ends the client at once.
+    pub fn kill(&self) {
+        self.killed.store(true, Ordering::Release);
+        self.drain.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Whether the client is to go at once; those that are, are also draining.
+    pub fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::Acquire)
+    }
+
     /// Whether the client is to go.
     pub fn is_draining(&self) -> bool {
         self.drain.load(Ordering::Acquire)
     }
 
-    /// Cancels what the client's server is doing, as a request of the client would.
-    pub async fn cancel_own(self: Arc<Self>) {
-        let Some((target, server)) = self.begin() else { return };
-        let outcome = tokio::time::timeout(LIMIT, cancel(&target, &server)).await;
-        self.end();
-        if !matches!(outcome, Ok(Ok(()))) {
-            tracing::warn!("a statement over query_timeout could not be cancelled");
+    /// Cancels what the client's server is doing, as a request of the client would. Which server that is, is settled by the
+    /// call; the future must be run to its end.
+    pub fn cancel_own(self: Arc<Self>) -> impl Future<Output = ()> + Send + 'static {
+        let begun = self.begin();
+        async move {
+            let Some((target, server)) = begun else { return };
+            let outcome = tokio::time::timeout(LIMIT, cancel(&target, &server)).await;
+            self.end();
+            if !matches!(outcome, Ok(Ok(()))) {
+                tracing::warn!(pid = server.pid, "a statement over query_timeout, or of a killed client, could not be cancelled");
+            }
         }
     }
 

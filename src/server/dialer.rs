@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -13,6 +14,7 @@ use crate::pool::SetId;
 use crate::query::parse_search_path;
 use crate::session::Defaults;
 
+use super::card::Cards;
 use super::conn::ServerConn;
 use super::dial::{Dialed, Login, Target, dial};
 use super::pool::{Connector, ServerPool};
@@ -30,6 +32,7 @@ pub struct Dialer {
     /// What every server has to have prepared, in the modes in which a client's statements are on more than one.
     stand_in: Option<String>,
     clients: AtomicUsize,
+    cards: Arc<Cards>,
     sets: Mutex<Sets>,
 }
 
@@ -110,6 +113,7 @@ impl Dialer {
             read_settings,
             stand_in,
             clients: AtomicUsize::new(0),
+            cards: Arc::default(),
             sets: Mutex::default(),
         };
         // Servers kept warm before anybody has come are for clients that send nothing of their own.
@@ -131,6 +135,11 @@ impl Dialer {
     /// What its logins show to Postgres.
     pub fn credentials(&self) -> &Credentials {
         &self.account.credentials
+    }
+
+    /// The cards of the connections that there are.
+    pub fn cards(&self) -> &Cards {
+        &self.cards
     }
 
     /// Where it dials.
@@ -233,10 +242,12 @@ impl Connector for Dialer {
             reader: Arc::clone(&reader),
             defaults: Arc::clone(&defaults),
         });
+        let pid = dialed.key.as_ref().map_or(0, |key| key.pid);
+        let card = self.cards.add(&dialed.stream, pid, Instant::now());
         let mut state = Server::new(dialed.key, parameters, reader, self.plans_per_server);
         state.defaults = defaults;
         state.stand_in = if self.stand_in.is_some() { StandIn::Ready } else { StandIn::None };
-        Ok(Box::new(ServerConn { stream: dialed.stream, state: Some(Box::new(state)) }))
+        Ok(Box::new(ServerConn { stream: dialed.stream, state: Some(Box::new(state)), card }))
     }
 }
 

@@ -14,7 +14,9 @@
 mod support;
 
 mod auth;
+mod bounds;
 mod cancel;
+mod console;
 mod drivers;
 mod faults;
 mod freshness;

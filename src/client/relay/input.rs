@@ -111,14 +111,17 @@ impl Relay {
                 Offer::Leased
             }
             Checkout::Wait(ticket) => match self.engine.prepare_without_server(input, self.set.id.0) {
-                Some(len) => Offer::Answered(len),
+                Some(len) => {
+                    self.engine.tally.client_parses += 1;
+                    Offer::Answered(len)
+                }
                 None => Offer::Queued(ticket),
             },
         }
     }
 
     fn queue(&mut self, ticket: Ticket<Dialer>) {
-        self.slot.set_waiting(true);
+        self.slot.wait(self.meter.moment());
         self.meter.waits();
         self.wait = Wait::Server(ticket);
     }
@@ -140,7 +143,9 @@ impl Relay {
 
     pub(super) fn hand_over(&mut self, lease: &mut Lease<Dialer>) {
         let Some(state) = lease.state.take() else { return };
-        self.slot.lease(&self.target, state.key.as_ref());
+        let now = self.meter.moment();
+        self.slot.lease(&self.target, state.key.as_ref(), now);
+        lease.card.lease(self.slot.key().pid, now);
         self.engine.lease(state);
         self.wait = Wait::Input { room: 0 };
     }
