@@ -17,13 +17,14 @@ use crate::admin::Admin;
 use crate::auth::Verifiers;
 use crate::client::login::LoginContext;
 use crate::client::{Counts, DRAIN_LIMIT, Database, Gate, listen, set_mode};
-use crate::config::{Config, Listen, TlsMode, reload};
+use crate::config::{self, Config, Listen, TlsMode, reload};
 use crate::demo::Running;
 use crate::engine::Shared;
 use crate::error::{Error, Kind, Result};
+use crate::listen::Hub;
 use crate::net::{Listener, TcpOptions, random, tls};
 use crate::query::Classifier;
-use crate::server::Target;
+use crate::server::{Account, Fanout, Target};
 use crate::source::Source;
 
 use self::cached::Caches;
@@ -76,12 +77,13 @@ impl App {
         let classifier = Arc::new(Classifier::default());
         let prefix = prefix()?;
         let mut caches = Caches::new(&config);
-        let mut databases = Vec::new();
+        let (mut databases, mut tasks) = (Vec::new(), Vec::new());
         for section in &config.databases {
             let target = Target::new(&section.upstream, tcp_options(&config.listen))?;
             let cache = caches.open(&config, section, &target)?;
             let mut shared = Shared::new(Arc::clone(&classifier), &prefix, cache);
             set_mode(&mut shared, config.pool.mode);
+            tasks.extend(listen_for_clients(&mut shared, section, &target));
             databases.push(Arc::new(Database::new(&section.name, target, shared)));
         }
         let gate = Arc::new(Gate::new(Arc::clone(&config), databases, counts));
@@ -91,7 +93,7 @@ impl App {
             verifiers: Arc::new(Verifiers::new(random()?)),
         }));
         let figures = Arc::new(Figures::new(Arc::clone(&gate), Arc::clone(&context), caches.handles(), source));
-        let mut app = Self { gate, context, figures, tasks: Vec::new(), caches, stop, address: None, admin: None };
+        let mut app = Self { gate, context, figures, tasks, caches, stop, address: None, admin: None };
         app.listen(&config, &stopping)?;
         app.serve_admin(&config).await?;
         app.warm_up(&config);
@@ -197,6 +199,21 @@ fn apply(config: Config, gate: &Gate, context: &ArcSwap<LoginContext>) -> Result
     context.store(Arc::new(LoginContext { config: Arc::clone(&config), tls, verifiers }));
     gate.reconfigure(&config);
     Ok(changes.iter().map(described).collect())
+}
+
+/// Where clients have no server of their own, one connection listens for all.
+fn listen_for_clients(shared: &mut Shared, section: &config::Database, target: &Target) -> Option<JoinHandle<()>> {
+    if shared.session_mode {
+        return None;
+    }
+    let (hub, upstream) = (Arc::new(Hub::default()), &section.upstream);
+    shared.hub = Some(Arc::clone(&hub));
+    let account = Account {
+        user: upstream.user.as_str().into(),
+        password: upstream.password.clone(),
+        database: upstream.database.as_str().into(),
+    };
+    Some(tokio::spawn(Fanout::new(hub, &section.name, target.clone(), account).run()))
 }
 
 fn described(change: &reload::Change) -> String {

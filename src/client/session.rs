@@ -103,7 +103,9 @@ async fn open(client: &mut LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) -> Res
     let (known, lease) = introduce(&pool, &set, session_mode).await.map_err(Error::fatal)?;
     let engine = Engine::new(Arc::clone(&database.shared), known.reader, Arc::clone(&known.parameters), Instant::now());
     let guest = Dialer::enter(&pool);
-    greet(client, gate, engine, &known.parameters).map(|(engine, slot)| Opened {
+    // In session mode the client is called what its server is called: Postgres knows it by that.
+    let own = lease.as_ref().and_then(|lease| lease.state.as_ref()?.key.as_ref()).map(|key| key.pid);
+    greet(client, gate, engine, &known.parameters, own).map(|(engine, slot)| Opened {
         engine,
         guest,
         pool,
@@ -132,16 +134,23 @@ async fn introduce(pool: &ServerPool<Dialer>, set: &Set, keep: bool) -> Result<(
 }
 
 /// Behind AuthenticationOk: ParameterStatus, BackendKeyData, ReadyForQuery.
-fn greet(client: &mut LoggedIn, gate: &Gate, mut engine: Engine, parameters: &Parameters) -> Result<(Engine, Arc<Slot>)> {
+fn greet(
+    client: &mut LoggedIn,
+    gate: &Gate,
+    mut engine: Engine,
+    parameters: &Parameters,
+    own: Option<i32>,
+) -> Result<(Engine, Arc<Slot>)> {
     // Protocol 3.0 has room for four bytes.
     let secret: [u8; 32] = random()?;
     let length = if client.version.minor >= 2 { 32 } else { 4 };
-    let slot = gate.registry.register(secret.get(..length).unwrap_or_default());
+    let slot = gate.registry.register(secret.get(..length).unwrap_or_default(), own);
     let mut out = std::mem::take(&mut client.pending);
     for (name, value) in parameters.iter() {
         ParameterStatus { name: name.as_bytes(), value: value.as_bytes() }.encode(&mut out);
     }
     let key = slot.key();
+    engine.identify(key.pid);
     BackendKeyData { pid: key.pid, secret: &key.secret }.encode(&mut out);
     backend::ready_for_query(crate::pg::TransactionStatus::Idle, &mut out);
     engine.client_out = out;

@@ -121,6 +121,9 @@ impl Engine {
         if self.server.is_none() {
             return Ok(Next::Wants(Want::Server));
         }
+        if let Some(want) = self.must_listen(&message, rest.get(here..).unwrap_or_default(), route) {
+            return Ok(Next::Wants(want));
+        }
         if self.must_learn(&message, route) || self.must_settle(&message, route) {
             return Ok(Next::Wants(Want::Replies));
         }
@@ -349,6 +352,7 @@ impl Engine {
         if !class.effects.is_empty() {
             self.note_effects(class);
         }
+        self.note_listening(class);
         self.barrier |= class.kind == Kind::Discard || sees_names(class) || may_discard(class) || class.changes_strings();
         if may_change_status(class) {
             self.unsettle();
@@ -368,7 +372,7 @@ impl Engine {
     }
 
     fn note_effects(&mut self, class: &Statement) {
-        let pins = Pins::of(class.effects);
+        let pins = self.without_listen(Pins::of(class.effects), class);
         let restores = class.effects.contains(Effects::RESTORE) && self.session.epoch != 0;
         if restores || class.effects.intersects(Effects::SETTING | Effects::ROLE | Effects::OPAQUE) {
             self.session.epoch = self.shared.next_epoch();

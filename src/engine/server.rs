@@ -7,6 +7,7 @@ use crate::plan::ServerPlans;
 use crate::session::UnnamedId;
 
 use super::ledger::Ledger;
+use super::listen::ServerSender;
 use super::shared::Reader;
 
 /// The protocol-level state of a server connection.
@@ -29,6 +30,12 @@ pub struct Server {
     pub dirty: bool,
     /// Something ran that DISCARD ALL does not undo: nobody else gets it.
     pub spoiled: bool,
+    /// It listens on channels of the client that has it.
+    pub(super) listens: bool,
+    /// Notifications of its client may be on their way to those who listen.
+    pub(super) notified: bool,
+    /// Whose notifications those of this server are.
+    pub(super) sender: ServerSender,
     /// Statements under a client's own name that were needed to make Postgres refuse that name.
     pub(super) litter: Vec<Box<[u8]>>,
 }
@@ -66,6 +73,9 @@ impl Server {
             stand_in: StandIn::None,
             dirty: false,
             spoiled: false,
+            listens: false,
+            notified: false,
+            sender: None,
             litter: Vec::new(),
         }
     }

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use crate::cache::{Database, NoCache, PlanMemo, ReadPlan, Rules, read_plan};
 use crate::invalidation::{Footprint, Names, Scope, footprint};
+use crate::listen::Hub;
 use crate::plan::Plans;
 use crate::query::{Classifier, Effects, FunctionClass, Snapshot, Statement};
 
@@ -27,6 +28,8 @@ pub struct Shared {
     pub statement_mode: bool,
     /// The result cache, unless it is off.
     pub cache: Option<CacheShared>,
+    /// Listens for all clients; None = each listens for itself, on a server of its own.
+    pub hub: Option<Arc<Hub>>,
     opaque: Arc<Statement>,
     function_call: Arc<Statement>,
     generation: AtomicU64,
@@ -46,6 +49,7 @@ impl Shared {
             session_mode: false,
             statement_mode: false,
             cache,
+            hub: None,
             opaque: Arc::new(opaque),
             function_call: Arc::new(function_call),
             generation: AtomicU64::new(0),

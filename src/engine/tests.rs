@@ -12,6 +12,7 @@ use std::time::Instant;
 use super::{CacheShared, Engine, Parameters, Reader, Release, Server, Shared, Taken, Want};
 use crate::cache::Join;
 use crate::error::{Error, Kind};
+use crate::listen::Gate;
 use crate::pg::TransactionStatus;
 use crate::query::Classifier;
 use crate::wire::backend::{self, CommandComplete, CopyResponse, ParameterStatus};
@@ -31,6 +32,7 @@ pub(super) struct Rig {
     to_client: Vec<u8>,
     pub(super) wants_server: bool,
     pub(super) flight: Option<Join>,
+    pub(super) gate: Option<Gate>,
     now: Instant,
 }
 
@@ -71,6 +73,7 @@ impl Rig {
             to_client: Vec::new(),
             wants_server: false,
             flight: None,
+            gate: None,
             now,
         };
         (0..servers).for_each(|_| rig.add_server(100));
@@ -116,6 +119,10 @@ impl Rig {
                 },
                 Want::Flight(join) => {
                     self.flight = Some(join);
+                    return;
+                }
+                Want::Gate(gate) => {
+                    self.gate = Some(gate);
                     return;
                 }
                 Want::Input { .. } | Want::Replies | Want::Goodbye => return,

@@ -4,11 +4,13 @@ mod cancel;
 mod conn;
 pub mod dial;
 mod dialer;
+mod fanout;
 pub mod janitor;
 pub mod pool;
 
-pub use cancel::{Registry, Slot};
+pub use cancel::{Holding, Registry, Slot};
 pub use conn::ServerConn;
 pub use dial::Target;
 pub use dialer::{Account, Dialer, Guest, Known, Set, Startup};
+pub use fanout::Fanout;
 pub use pool::{Checkout, Disposition, Lease, Options, ServerPool, Snapshot, Ticket};

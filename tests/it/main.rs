@@ -18,6 +18,7 @@ mod drivers;
 mod faults;
 mod freshness;
 mod limits;
+mod listen;
 mod pins;
 mod plans;
 mod scripts;
