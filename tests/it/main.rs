@@ -17,6 +17,7 @@ mod cancel;
 mod drivers;
 mod faults;
 mod freshness;
+mod identity;
 mod limits;
 mod listen;
 mod pins;
