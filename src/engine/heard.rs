@@ -11,7 +11,6 @@ use super::listen::{Asked, Channels, Waiting};
 use super::replies::READ_MAX;
 use super::route::Route;
 use super::{Engine, Sink, Want, synth};
-use crate::listen::Channel;
 
 impl Engine {
     /// ReadyForQuery is about to be taken. What the client is to see before it goes out; or something has to be waited for.
@@ -30,7 +29,8 @@ impl Engine {
             self.take_answer();
         }
         let listening = self.listening.as_mut()?;
-        if listening.notified && !listening.channels.is_empty() {
+        let elsewhere = matches!(listening.waiting, Some(Waiting::Join(_) | Waiting::CatchUp));
+        if listening.notified && !listening.channels.is_empty() && !elsewhere {
             if !matches!(listening.waiting, Some(Waiting::ReadyNow)) {
                 listening.waiting = Some(Waiting::Ready);
                 return Some(Want::Gate(self.shared.hub.as_ref()?.catch_up()));
@@ -47,10 +47,8 @@ impl Engine {
             listening.asked = Asked::No;
         }
         route.settle(&mut self.client_out);
-        while let Some(note) = listening.member.take() {
-            self.client_out.extend_from_slice(note.message());
-        }
-        if std::mem::take(&mut listening.withheld) {
+        self.hand_over_mail(usize::MAX);
+        if self.listening.as_mut().is_some_and(|listening| std::mem::take(&mut listening.withheld)) {
             synth::ready_for_query(TransactionStatus::Idle, &mut self.client_out);
         }
         None
@@ -59,8 +57,7 @@ impl Engine {
     /// The server has said which channels it listens on.
     fn take_answer(&mut self) {
         let Some(listening) = self.listening.as_mut() else { return };
-        let Asked::Open(answer) = std::mem::replace(&mut listening.asked, Asked::Answered) else { return };
-        let (followed, others): (Channels, Channels) = answer.into_iter().partition(|channel| listening.follows(channel));
+        let Asked::Open { followed, others } = std::mem::replace(&mut listening.asked, Asked::Answered) else { return };
         if listening.mirrored {
             listening.channels = followed;
         } else {
@@ -70,11 +67,11 @@ impl Engine {
         listening.wanted.clear();
         let channels = &listening.channels;
         listening.member.keep(|channel| channels.contains(channel));
-        if others.is_empty() {
-            self.session.pins.remove(Pin::Listen);
-        } else {
-            // A function has listened: only this server delivers those.
+        if others {
+            // It listens for itself, or a function has listened: only this server delivers those.
             self.pin(Pin::Listen);
+        } else {
+            self.session.pins.remove(Pin::Listen);
         }
     }
 
@@ -97,7 +94,7 @@ impl Engine {
             }
             return false;
         }
-        listening.asked = Asked::Open(Channels::default());
+        listening.asked = Asked::Open { followed: Channels::default(), others: false };
         self.ask_own(b"SELECT pg_catalog.pg_listening_channels()");
         true
     }
@@ -108,7 +105,7 @@ impl Engine {
     }
 
     fn is_answering(&self) -> bool {
-        self.listening.as_ref().is_some_and(|listening| matches!(listening.asked, Asked::Open(_)))
+        self.listening.as_ref().is_some_and(|listening| matches!(listening.asked, Asked::Open { .. }))
             && self.server.as_ref().is_some_and(|server| server.ledger.owner() == Some(Owner::Own))
     }
 
@@ -117,11 +114,15 @@ impl Engine {
         if !self.is_answering() {
             return false;
         }
-        let channel = DataRow::decode(body).ok().and_then(|row| row.iter().next().flatten().map(Channel::from));
-        if let (Some(channel), Some(Asked::Open(answer))) =
-            (channel, self.listening.as_mut().map(|listening| &mut listening.asked))
-        {
-            answer.insert(channel);
+        let channel = DataRow::decode(body).ok().and_then(|row| row.iter().next().flatten());
+        let (Some(channel), Some(listening)) = (channel, self.listening.as_mut()) else { return true };
+        let known = listening.follows(channel);
+        if let Asked::Open { followed, others } = &mut listening.asked {
+            *others |= !known;
+            // What is not followed is not kept: there may be any number of those.
+            if known {
+                followed.insert(channel.into());
+            }
         }
         true
     }

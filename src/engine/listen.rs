@@ -57,7 +57,11 @@ pub(super) struct Listening {
 pub(super) enum Asked {
     No,
     /// What it has answered so far.
-    Open(Channels),
+    Open {
+        followed: Channels,
+        /// It listens on further ones.
+        others: bool,
+    },
     /// Its answer has been taken, its ReadyForQuery has not.
     Answered,
 }
@@ -91,6 +95,10 @@ impl Listening {
 
     pub(super) fn follows(&self, channel: &[u8]) -> bool {
         self.channels.contains(channel) || self.joined.contains(channel) || self.wanted.contains(channel)
+    }
+
+    fn len(&self) -> usize {
+        self.channels.len() + self.joined.len() + self.wanted.len()
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -143,6 +151,10 @@ impl Engine {
                     .fatal()
                     .with_hint("Notifications may have been missed: connect again, LISTEN, and read what they announce.")
             }
+            Trouble::Encoding => {
+                let text = "a notification cannot be converted to the client's encoding";
+                Error::new(ErrorKind::Unsupported, text).fatal().with_hint("Set client_encoding before LISTEN, or use UTF8.")
+            }
             Trouble::Full => {
                 let text = format!("more than {MAIL_MAX} bytes of notifications wait for this client, which does not take them");
                 Error::new(ErrorKind::Limit, text).fatal().with_hint("Read notifications, and keep transactions short.")
@@ -157,10 +169,20 @@ impl Engine {
         let Some(listening) = self.listening.as_ref().filter(|listening| between && matches!(listening.asked, Asked::No)) else {
             return false;
         };
-        let before = self.client_out.len();
+        !listening.member.is_empty() && self.hand_over_mail(enough)
+    }
+
+    /// True: there was something.
+    pub(super) fn hand_over_mail(&mut self, enough: usize) -> bool {
+        let (before, readable) = (self.client_out.len(), self.can_be_followed());
+        let Some(listening) = self.listening.as_mut() else { return false };
         while self.client_out.len() < enough
             && let Some(note) = listening.member.take()
         {
+            if !readable && !note.message().get(Header::LEN + 4..).unwrap_or_default().is_ascii() {
+                listening.member.fail(Trouble::Encoding);
+                break;
+            }
             self.client_out.extend_from_slice(note.message());
         }
         self.client_out.len() > before
@@ -253,7 +275,7 @@ impl Engine {
     fn mirror(&mut self, message: &Message<'_>, class: Option<&Statement>, behind: &[u8], route: &mut Route<'_>) {
         let at_boundary = !self.open_batch && !self.unsettled && self.status == TransactionStatus::Idle;
         let Some(listening) = self.listening.as_mut().filter(|listening| !listening.mirrored && at_boundary) else { return };
-        let needed = class.is_none_or(shows_or_changes_channels) || (message.tag != tag::QUERY && !is_lone(behind));
+        let needed = class.is_none_or(shows_or_changes_channels) || (message.tag != tag::QUERY && !is_lone(message.tag, behind));
         if listening.channels.is_empty() || !needed {
             return;
         }
@@ -282,6 +304,7 @@ impl Engine {
     fn join_gate(&mut self, message: &Message<'_>, class: Option<&Statement>) -> Option<Gate> {
         let in_block = self.status != TransactionStatus::Idle && !self.unsettled;
         let follow = self.can_be_followed() && !self.session.pins.has(Pin::Listen);
+        let follow = follow && self.listening.as_ref().is_some_and(|listening| listening.len() < MAX_CHANNELS);
         let class = class.filter(|_| message.tag != tag::PARSE)?;
         let listening = self.listening.as_mut()?;
         if follow {
@@ -343,6 +366,9 @@ impl Engine {
     }
 }
 
+/// A client that wants more is pinned, and its own server keeps them.
+const MAX_CHANNELS: usize = 4096;
+
 /// Which client the server's notifications are from.
 pub(super) type ServerSender = Option<Sender>;
 
@@ -361,8 +387,8 @@ fn names_listen(text: &[u8]) -> bool {
 }
 
 /// No other statement is parsed or bound in the rest of the batch, and all of it is here.
-fn is_lone(mut behind: &[u8]) -> bool {
-    let mut binds = 0;
+fn is_lone(first: u8, mut behind: &[u8]) -> bool {
+    let mut binds = u8::from(first == tag::BIND);
     while let Ok(Some(header)) = Header::peek(behind) {
         match header.tag {
             tag::SYNC => return true,

@@ -47,6 +47,8 @@ pub enum Trouble {
     Lost,
     /// The client does not fetch what it listens to.
     Full,
+    /// It has changed its encoding, and what has come cannot be said in that.
+    Encoding,
 }
 
 impl Trouble {
@@ -55,6 +57,7 @@ impl Trouble {
         match self {
             Self::Lost => "lost",
             Self::Full => "full",
+            Self::Encoding => "encoding",
         }
     }
 }
@@ -163,7 +166,8 @@ impl Member {
         }
     }
 
-    pub(super) fn fail(&self, trouble: Trouble) {
+    /// The client cannot go on listening.
+    pub fn fail(&self, trouble: Trouble) {
         let mut mail = self.mail.lock();
         mail.trouble.get_or_insert(trouble);
         wake(mail.waker.clone());

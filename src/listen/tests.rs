@@ -179,5 +179,6 @@ fn nonsense_is_not_delivered() {
 #[test]
 fn words_are_distinct() {
     assert_ne!(Passage::Open.as_str(), Passage::Closed.as_str());
-    assert_ne!(Trouble::Lost.as_str(), Trouble::Full.as_str());
+    let words = [Trouble::Lost, Trouble::Full, Trouble::Encoding].map(Trouble::as_str);
+    assert_eq!(words, ["lost", "full", "encoding"]);
 }

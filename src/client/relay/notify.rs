@@ -23,7 +23,9 @@ impl Relay {
                 Trouble::Full => {
                     tracing::warn!(client, reason = trouble.as_str(), "a listening client is cut off: it does not read")
                 }
-                Trouble::Lost => tracing::debug!(client, reason = trouble.as_str(), "a listening client is cut off"),
+                Trouble::Lost | Trouble::Encoding => {
+                    tracing::debug!(client, reason = trouble.as_str(), "a listening client is cut off")
+                }
             }
             self.refuse(&error);
             return true;
