@@ -86,9 +86,8 @@ fn pass(mut client: TcpStream, to: SocketAddr, treat: Treat, counts: &Counts) {
         let _ = server.shutdown(Shutdown::Write);
     });
     let _ = std::io::copy(&mut down, &mut client);
+    // Before pgdial sees the end: it may begin the next at once.
+    counts.open.fetch_sub(usize::from(is_cancel), SeqCst);
     let _ = client.shutdown(Shutdown::Both);
     let _ = upward.join();
-    if is_cancel {
-        counts.open.fetch_sub(1, SeqCst);
-    }
 }
