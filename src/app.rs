@@ -2,6 +2,7 @@
 
 mod cached;
 mod figures;
+mod routines;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tracing::{error, info, warn};
 
 use crate::admin::Admin;
 use crate::auth::Verifiers;
+use crate::catalog::RoutineWatcher;
 use crate::client::login::LoginContext;
 use crate::client::{Counts, DRAIN_LIMIT, Database, Gate, listen, set_mode};
 use crate::config::{self, Config, Listen, TlsMode, reload};
@@ -37,6 +39,7 @@ pub struct App {
     figures: Arc<Figures>,
     tasks: Vec<JoinHandle<()>>,
     caches: Caches,
+    routines: Vec<RoutineWatcher>,
     stop: watch::Sender<bool>,
     address: Option<SocketAddr>,
     admin: Option<SocketAddr>,
@@ -77,14 +80,19 @@ impl App {
         let classifier = Arc::new(Classifier::default());
         let prefix = prefix()?;
         let mut caches = Caches::new(&config);
-        let (mut databases, mut tasks) = (Vec::new(), Vec::new());
+        let (mut databases, mut routines, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
         for section in &config.databases {
             let target = Target::new(&section.upstream, tcp_options(&config.listen))?;
             let cache = caches.open(&config, section, &target)?;
             let mut shared = Shared::new(Arc::clone(&classifier), &prefix, cache);
             set_mode(&mut shared, config.pool.mode);
             tasks.extend(listen_for_clients(&mut shared, section, &target));
-            databases.push(Arc::new(Database::new(&section.name, target, shared)));
+            let published = routines::publish(&mut shared, config.pool.mode);
+            let database = Database::new(&section.name, target, shared);
+            let every = config.invalidation.catalog_check;
+            let watcher = published.map(|place| routines::watch(&database.shared, section, &database.target, every, place));
+            routines.extend(watcher);
+            databases.push(Arc::new(database));
         }
         let gate = Arc::new(Gate::new(Arc::clone(&config), databases, counts));
         let context = Arc::new(ArcSwap::from_pointee(LoginContext {
@@ -93,7 +101,7 @@ impl App {
             verifiers: Arc::new(Verifiers::new(random()?)),
         }));
         let figures = Arc::new(Figures::new(Arc::clone(&gate), Arc::clone(&context), caches.handles(), source));
-        let mut app = Self { gate, context, figures, tasks, caches, stop, address: None, admin: None };
+        let mut app = Self { gate, context, figures, tasks, caches, routines, stop, address: None, admin: None };
         app.listen(&config, &stopping)?;
         app.serve_admin(&config).await?;
         app.warm_up(&config);
@@ -185,6 +193,7 @@ impl App {
         }
         self.figures.stop();
         self.caches.stop();
+        drop(self.routines);
         self.tasks.iter().for_each(JoinHandle::abort);
         info!("stopped");
     }

@@ -65,9 +65,7 @@ impl Caches {
             return Ok(Some(shared(known.database.clone(), &known.watcher)));
         }
         let database = cache.database(&section.name);
-        // Postgres speaks no TLS over a Unix socket.
-        let tls = target.tls.config().filter(|_| matches!(section.upstream.host, Host::Tcp { .. }));
-        let control = Control { server: control(&section.upstream, tls.is_some()), tls };
+        let control = Control::new(section, target);
         let watcher = Arc::new(watch(&database, &control, config.invalidation.catalog_check));
         if config.invalidation.feed == Feed::Notify {
             self.tasks.push(listen(&database, &control, &config.invalidation, &watcher));
@@ -97,9 +95,18 @@ pub(super) struct Handles {
 
 /// How to make a control connection.
 #[derive(Clone)]
-struct Control {
-    server: tokio_postgres::Config,
-    tls: Option<Arc<ClientConfig>>,
+pub(super) struct Control {
+    pub(super) server: tokio_postgres::Config,
+    pub(super) tls: Option<Arc<ClientConfig>>,
+}
+
+impl Control {
+    /// To the database, as its pool does.
+    pub(super) fn new(section: &config::Database, target: &Target) -> Self {
+        // Postgres speaks no TLS over a Unix socket.
+        let tls = target.tls.config().filter(|_| matches!(section.upstream.host, Host::Tcp { .. }));
+        Self { server: control(&section.upstream, tls.is_some()), tls }
+    }
 }
 
 /// The same database of the same server, as far as their names tell.

@@ -31,7 +31,7 @@ impl ClientKeys {
     pub fn derive(password: &[u8], salt: &[u8], iterations: NonZeroU32) -> Self {
         let mut salted = Hash::default();
         let password = saslprep::prepare(password);
-        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, salt, password, &mut salted);
+        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, salt, &password, &mut salted);
         Self { client_key: sign(&salted, &[b"Client Key"]), server_key: sign(&salted, &[b"Server Key"]) }
     }
 

@@ -22,6 +22,7 @@ use crate::error::{Error, Kind, SqlState};
 use crate::listen::Passage;
 use crate::net::Stream;
 use crate::server::{Dialer, Disposition, Guest, Lease, ServerPool, Set, Slot, Target, Ticket};
+use crate::session::Settings;
 
 use super::buffers::Buffers;
 use super::meter::Meter;
@@ -38,6 +39,8 @@ pub(super) struct Relay {
     pool: ServerPool<Dialer>,
     target: Arc<Target>,
     set: Arc<Set>,
+    /// Settings of a server of which it was seen that they fit the set.
+    settings: Arc<Settings>,
     slot: Arc<Slot>,
     lease: Option<Lease<Dialer>>,
     wait: Wait,
@@ -50,6 +53,8 @@ pub(super) struct Relay {
     limits: Limits,
     timer: Option<Pin<Box<Sleep>>>,
     client_eof: bool,
+    /// While pgdial drains: since when the client stands still.
+    stalled: Option<Instant>,
     /// How often in a row the server was kept because there was more to do.
     kept: u8,
     ending: Option<End>,
@@ -130,6 +135,7 @@ impl Relay {
         let target = Arc::new(pool.connector().target().clone());
         let timer = limits.tick().map(|tick| Box::pin(tokio::time::sleep(tick)));
         Self {
+            settings: Arc::default(),
             engine,
             stream,
             pool,
@@ -145,6 +151,7 @@ impl Relay {
             limits,
             timer,
             client_eof: false,
+            stalled: None,
             kept: 0,
             ending: None,
             cancelled: false,
@@ -161,7 +168,18 @@ impl Relay {
 
     /// Until the client goes. How it ended, and how many batches were answered.
     pub(super) async fn run(mut self) -> (End, u64) {
-        let end = std::future::poll_fn(|cx| self.poll(cx)).await;
+        let mut begun = false;
+        let end = std::future::poll_fn(|cx| {
+            // What came with the last message of the login does not wake anybody.
+            if !std::mem::replace(&mut begun, true) && !self.inbox.is_empty() {
+                let now = Instant::now();
+                self.meter.now(now);
+                self.meter.client_sent(self.inbox.len());
+                self.feed_inbox(cx, now);
+            }
+            self.poll(cx)
+        })
+        .await;
         Box::pin(self.finish()).await;
         (end, self.meter.queries)
     }
@@ -238,7 +256,7 @@ impl Relay {
                 self.hold_at(taken.want);
                 let relay = fresh.get(taken.relay).unwrap_or_default();
                 let written = pipe::write_on(&mut self.stream, cx, &mut self.engine.client_out, relay);
-                self.meter.client_got(written);
+                self.client_got(written);
                 self.server_inbox.clear();
                 self.server_inbox.extend_from_slice(fresh.get(taken.consumed..).unwrap_or_default());
             }
@@ -274,6 +292,7 @@ impl Relay {
         let Some(mut lease) = self.lease.take() else { return };
         lease.state = Some(state);
         self.server_inbox = Vec::new();
+        let release = self.sort(&mut lease, release);
         let disposition = match release {
             Release::Reuse => Disposition::Reuse,
             Release::Close => Disposition::Close,
@@ -284,6 +303,27 @@ impl Relay {
             let arrived = holding.settled().await;
             lease.release(if arrived { disposition } else { Disposition::Close });
         });
+    }
+
+    /// A server that has heard of settings which the client made up is only for clients that have as well.
+    fn sort(&mut self, lease: &mut Lease<Dialer>, release: Release) -> Release {
+        let Some(state) = lease.state.as_ref().filter(|state| !Arc::ptr_eq(&self.settings, &state.applied)) else {
+            return release;
+        };
+        self.settings = Arc::clone(&state.applied);
+        let names: Box<[Box<str>]> = self.settings.custom_names().map(Into::into).collect();
+        if names == self.set.names {
+            return release;
+        }
+        match self.pool.connector().with_names(&self.set, names) {
+            Ok(set) => {
+                lease.move_to(set.id);
+                self.set = set;
+                release
+            }
+            // There are too many sorts of servers: one less, and the client goes on with what it has.
+            Err(_) => Release::Close,
+        }
     }
 
     fn lose_server(&mut self, error: Error) {
@@ -351,7 +391,7 @@ impl Relay {
     fn flush(&mut self, cx: &mut Context<'_>) -> bool {
         let full = (self.engine.client_out.len() >= HIGH_WATER, self.engine.server_out.len() >= HIGH_WATER);
         match pipe::flush(&mut self.stream, cx, &mut self.engine.client_out) {
-            Some(written) => self.meter.client_got(written),
+            Some(written) => self.client_got(written),
             None => {
                 self.client_eof = true;
                 self.ending = Some(End::ClientGone);
@@ -360,6 +400,13 @@ impl Relay {
         self.flush_server(cx);
         let room = (self.engine.client_out.len() < HIGH_WATER, self.engine.server_out.len() < HIGH_WATER);
         (full.0 && room.0) || (full.1 && room.1)
+    }
+
+    fn client_got(&mut self, written: usize) {
+        self.meter.client_got(written);
+        if written > 0 {
+            self.stalled = None;
+        }
     }
 
     fn flush_server(&mut self, cx: &mut Context<'_>) {
@@ -381,6 +428,23 @@ impl Relay {
         if self.slot.is_draining() && self.ending.is_none() && self.engine.is_quiet() && self.inbox.is_empty() {
             self.engine.refuse(&Error::new(Kind::Draining, "terminating connection due to administrator command"));
             self.ending = Some(End::Drained);
+        }
+        if self.slot.is_draining() && self.ending.is_none() {
+            self.watch_for_stall(now);
+        }
+    }
+
+    /// pgdial drains, and waits for a client that takes nothing, or does not end the message it has begun.
+    fn watch_for_stall(&mut self, now: Instant) {
+        if self.engine.client_out.is_empty() && !self.engine.is_quiet() {
+            self.stalled = None;
+            return;
+        }
+        let since = *self.stalled.get_or_insert(now);
+        if now.saturating_duration_since(since) >= STALL_LIMIT {
+            tracing::info!(client = self.slot.key().pid, "drain: a client that neither reads nor writes is cut off");
+            // There is no telling it why.
+            (self.client_eof, self.ending) = (true, Some(End::Drained));
         }
     }
 
@@ -409,6 +473,9 @@ impl Relay {
 fn cancelled() -> Error {
     Error::new(Kind::CheckoutTimeout, "canceling statement due to user request").with_sqlstate(SqlState(*b"57014"))
 }
+
+/// A drain does not wait longer for a client that stands still.
+const STALL_LIMIT: Duration = Duration::from_secs(5);
 
 /// A client with more to do keeps its server over so many transactions in a row.
 const KEEP_MAX: u8 = 16;

@@ -11,6 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::metrics::Rejected;
 use crate::net::{Peer, Stream, random};
 use crate::server::{Checkout, Dialer, Disposition, Guest, Known, Lease, ServerPool, Set, Slot, Startup};
+use crate::session::Settings;
 use crate::wire::backend::{self, BackendKeyData, ParameterStatus};
 use crate::wire::diagnostics::SqlState;
 
@@ -98,14 +99,18 @@ async fn open(client: &mut LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) -> Res
     }
     let database = gate.database(&client.database)?;
     let pool = gate.pool(database, &client.user)?;
-    let set = pool.connector().set(startup_parameters(client)?)?;
+    let (startup, own) = startup_parameters(client)?;
+    let set = pool.connector().set(startup)?;
     let session_mode = gate.config().pool.mode == PoolMode::Session;
     let (known, lease) = introduce(&pool, &set, session_mode).await.map_err(Error::fatal)?;
-    let engine = Engine::new(Arc::clone(&database.shared), known.reader, Arc::clone(&known.parameters), Instant::now());
+    let own = database.shared.settings.intern(own.into_iter().filter(|(name, value)| known.defaults.get(name) != Some(&**value)));
+    let parameters = told(&known.parameters, &own);
+    let mut engine = Engine::new(Arc::clone(&database.shared), known.reader, Arc::clone(&parameters), Instant::now());
+    engine.start_with(own);
     let guest = Dialer::enter(&pool);
     // In session mode the client is called what its server is called: Postgres knows it by that.
-    let own = lease.as_ref().and_then(|lease| lease.state.as_ref()?.key.as_ref()).map(|key| key.pid);
-    greet(client, gate, engine, &known.parameters, own).map(|(engine, slot)| Opened {
+    let pid = lease.as_ref().and_then(|lease| lease.state.as_ref()?.key.as_ref()).map(|key| key.pid);
+    greet(client, gate, engine, &parameters, pid).map(|(engine, slot)| Opened {
         engine,
         guest,
         pool,
@@ -178,16 +183,29 @@ impl Opened {
     }
 }
 
-/// All but what names the session itself.
-fn startup_parameters(client: &LoggedIn) -> Result<Startup> {
-    let mut startup = Startup::new();
+/// ParameterStatus as of the client's own settings.
+fn told(known: &Arc<Parameters>, own: &Settings) -> Arc<Parameters> {
+    let mut parameters = Arc::clone(known);
+    for (name, value) in own.iter().filter(|(name, _)| known.get(name).is_some()) {
+        Arc::make_mut(&mut parameters).set(name, value);
+    }
+    parameters
+}
+
+/// All but what names the session itself: first what its servers are opened with, then what they are given with each lease.
+/// application_name is often another for each process, and servers could not be shared if they were opened with it.
+fn startup_parameters(client: &LoggedIn) -> Result<(Startup, Startup)> {
+    let (mut startup, mut own) = (Startup::new(), Startup::new());
     for (name, value) in client.startup.parameters() {
         let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) else {
             return Err(Error::new(Kind::Protocol, "a startup parameter is not valid UTF-8"));
         };
         if !matches!(name, "user" | "database" | "replication") && !name.starts_with("_pq_.") {
-            startup.push((name.into(), value.into()));
+            // Of other characters Postgres makes what its version likes.
+            let printable = value.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+            let to = if name == "application_name" && printable { &mut own } else { &mut startup };
+            to.push((name.into(), value.into()));
         }
     }
-    Ok(startup)
+    Ok((startup, own))
 }

@@ -15,6 +15,7 @@ use crate::wire::frontend::{self, Bind, Describe, Target};
 
 use super::Engine;
 use super::Stall;
+use super::failed::{is_refused_for_count, requires};
 use super::intake::Message;
 use super::ledger::{Ask, Owner};
 use super::replies::READ_MAX;
@@ -25,6 +26,9 @@ use super::undo::Undo;
 impl Engine {
     /// The message relies on a statement whose columns under the schema of now are not known: asks, and waits.
     pub(super) fn must_learn(&mut self, message: &Message<'_>, route: &mut Route<'_>) -> bool {
+        if self.needs_own_names(message) || self.session.statements.all_stale().next().is_some() {
+            return self.must_learn_all(route);
+        }
         let Some((plan, as_of)) = self.statement_of(message) else { return false };
         let now = self.shared.schema_generation();
         let Some(server) = self.server.as_mut() else { return false };
@@ -51,17 +55,28 @@ impl Engine {
         let here = self.server.as_ref().and_then(|server| server.plans.generation(plan.id())).unwrap_or(now);
         // What the server prepared no later than the client, Postgres judges itself.
         here > as_of
-            && matches!((plan.columns(as_of), plan.columns(here)), (Some(then), Some(here)) if then != here && then != TOO_WIDE && here != TOO_WIDE)
+            && matches!((plan.columns(as_of), plan.columns(here)), (Some(then), Some(here)) if then != here && then != TOO_WIDE && here > GONE)
     }
 
     /// Makes the server fail here, for the error of [`Engine::columns_changed`]. False: it cannot be made to.
-    pub(super) fn refuse_changed(&mut self, route: &mut Route<'_>) -> bool {
+    /// `before`: what Postgres would have said first.
+    pub(super) fn refuse_changed(&mut self, before: Option<Arc<[u8]>>, route: &mut Route<'_>) -> bool {
         let Some(server) = self.server.as_mut().filter(|server| server.stand_in == StandIn::Ready) else { return false };
         route.settle(&mut self.server_out);
         let name = self.shared.plans.stand_in();
         frontend::bind(b"", name.as_bytes(), &[], std::iter::empty(), &[], &mut self.server_out);
-        server.ledger.push(Ask::Bind, Owner::Client, Some(Box::new(Undo::ColumnsChanged)));
+        server.ledger.push(Ask::Bind, Owner::Client, Some(Box::new(Undo::ColumnsChanged(before))));
         true
+    }
+
+    /// The same for a Bind, which may be refused for something else before.
+    pub(super) fn refuse_changed_bind(&mut self, bind: &Bind<'_>, plan: &Plan, route: &mut Route<'_>) -> bool {
+        let requires = requires(plan);
+        if is_refused_for_count(bind, requires) {
+            self.bind_stand_in(bind, requires, route)
+        } else {
+            self.refuse_changed(None, route)
+        }
     }
 
     /// The server prepared the statement under an older schema than the client did: what it would refuse, the client may do.
@@ -79,8 +94,8 @@ impl Engine {
     }
 
     /// The error, as Postgres words it.
-    pub(super) fn columns_changed(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+    pub(super) fn columns_changed(&self, before: Option<&[u8]>) -> Vec<u8> {
+        let mut out = before.unwrap_or_default().to_vec();
         let known = self.shared.refusal();
         let fields: [(u8, &[u8]); 4] = [
             (field::SEVERITY, b"ERROR"),
@@ -136,6 +151,8 @@ impl Engine {
 
 /// Stands for a description longer than what is read whole: it is known that it will not be known.
 pub(super) const TOO_WIDE: u64 = 1;
+/// Stands for a statement that could not be prepared.
+pub(super) const GONE: u64 = 2;
 
 /// Names and types of the columns in one number. Two that collide by chance cost an error that Postgres would have given.
 pub(super) fn number_of(body: &[u8]) -> u64 {

@@ -85,7 +85,7 @@ impl Engine {
 
     fn plan_of(&self, batch: &ReadBatch<'_>) -> Option<Arc<ReadPlan>> {
         let (cache, reads) = (self.shared.cache.as_ref()?, self.reads.as_ref()?);
-        let refused = if self.session.epoch != 0 || !self.session.pins.is_only(Pin::SessionMode) {
+        let refused = if self.is_doubtful() || !self.session.pins.is_only(Pin::SessionMode) {
             NoCache::SessionState
         } else if !reads.reader.read_committed {
             NoCache::Isolation
@@ -195,7 +195,7 @@ impl Engine {
             next = cursor.next()?;
         }
         let execute = Execute::decode((next.0 == tag::EXECUTE).then_some(next.1)?).ok()?;
-        cursor.body_of(tag::SYNC)?;
+        cursor.body_of(tag::SYNC).filter(|body| body.is_empty())?;
         let parameters = bind.parameters().ok()?;
         if !bind.portal.is_empty() || !execute.portal.is_empty() || execute.max_rows > 0 {
             return None;

@@ -4,9 +4,12 @@
 //! message fails, those that relied on it are skipped. A later batch is not skipped. So a message that relies on
 //! something which an unanswered message *of an earlier batch* may still take back waits for its answer.
 
+use std::sync::Arc;
+
 use crate::pg::TransactionStatus;
 use crate::plan::PlanId;
 use crate::query::{Effects, Kind, Statement};
+use crate::wire::Header;
 use crate::wire::frontend::{self, Bind, Close, Describe, Parse, Query, Target, tag};
 
 use super::Engine;
@@ -29,7 +32,23 @@ impl Engine {
             }
             return true;
         }
+        if self.is_told_in_failure(message) {
+            route.settle(&mut self.server_out);
+            frontend::flush(&mut self.server_out);
+            return true;
+        }
         (server.ledger.has_undos() && self.relies_on_open_outcome(message)) || self.may_be_refused_by_failure(message)
+    }
+
+    /// Describe of a statement that the server lacks, in a failed transaction: it may be answered from memory, in its turn.
+    fn is_told_in_failure(&self, message: &Message<'_>) -> bool {
+        let Some(server) = self.server.as_ref().filter(|_| self.status == TransactionStatus::Failed && !self.unsettled) else {
+            return false;
+        };
+        let Ok(Describe { target: Target::Statement, name }) = Describe::decode(message.body) else { return false };
+        message.tag == tag::DESCRIBE
+            && !self.session.materialised
+            && self.session.statements.get(name).is_some_and(|plan| server.plans.generation(plan.id()).is_none())
     }
 
     /// A statement that the server lacks, behind batches after which the transaction may have failed: whether it can be
@@ -100,7 +119,7 @@ impl Engine {
     }
 
     /// SQL PREPARE, EXECUTE or DEALLOCATE, by a session whose statements are still virtual.
-    fn needs_own_names(&self, message: &Message<'_>) -> bool {
+    pub(super) fn needs_own_names(&self, message: &Message<'_>) -> bool {
         if self.session.materialised {
             return false;
         }
@@ -113,12 +132,17 @@ impl Engine {
     }
 
     /// Whether the statement of that name is SQL PREPARE, EXECUTE or DEALLOCATE.
-    pub(super) fn binds_what_sees_names(&self, name: &[u8]) -> bool {
+    fn binds_what_sees_names(&self, name: &[u8]) -> bool {
+        self.class_of(name).is_some_and(|class| sees_names(&class))
+    }
+
+    /// What the client's statement of that name does.
+    pub(super) fn class_of(&self, name: &[u8]) -> Option<Arc<Statement>> {
         let statements = &self.session.statements;
         if name.is_empty() {
-            return statements.unnamed.as_ref().is_some_and(|unnamed| sees_names(&unnamed.class));
+            return statements.unnamed.as_ref().map(|unnamed| Arc::clone(&unnamed.class));
         }
-        statements.get(name).is_some_and(|plan| sees_names(&plan.class))
+        statements.get(name).map(|plan| Arc::clone(&plan.class))
     }
 }
 
@@ -126,4 +150,18 @@ impl Engine {
 pub(super) fn sees_names(class: &Statement) -> bool {
     matches!(class.kind, Kind::Prepare | Kind::Execute | Kind::Deallocate)
         || class.effects.intersects(Effects::PREPARE | Effects::DEALLOCATE)
+}
+
+/// Whether a Bind stands between here and the end of the batch, as far as it has arrived.
+pub(super) fn bind_follows(mut input: &[u8]) -> bool {
+    while let Ok(Some(header)) = Header::peek(input) {
+        match header.tag {
+            tag::BIND => return true,
+            tag::SYNC | tag::QUERY => return false,
+            _ => {}
+        }
+        let Some(rest) = input.get(header.len..) else { return false };
+        input = rest;
+    }
+    false
 }

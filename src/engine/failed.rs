@@ -9,10 +9,12 @@ use std::sync::Arc;
 use crate::pg::TransactionStatus;
 use crate::plan::{Plan, STAND_IN_PARAMETERS};
 use crate::query::{Kind, Statement};
-use crate::wire::frontend::{self, Bind, Describe, Target};
+use crate::wire::Header;
+use crate::wire::frontend::{self, Bind, Describe, Parse, Target};
 
 use super::columns::{TOO_WIDE, number_of};
 use super::ledger::{Ask, Owner};
+use super::renamed::replace;
 use super::route::Route;
 use super::undo::Undo;
 use super::{Engine, StandIn};
@@ -22,6 +24,7 @@ impl Engine {
     pub(super) fn is_refused_by_failure(&self, class: &Statement) -> bool {
         self.status == TransactionStatus::Failed
             && !self.unsettled
+            && !class.is_opaque()
             && !matches!(class.kind, Kind::Commit | Kind::Rollback | Kind::RollbackTo | Kind::PrepareTransaction)
     }
 
@@ -30,8 +33,8 @@ impl Engine {
     pub(super) fn bind_stand_in(&mut self, bind: &Bind<'_>, requires: Option<u16>, route: &mut Route<'_>) -> bool {
         let Some(server) = self.server.as_mut().filter(|server| server.stand_in == StandIn::Ready) else { return false };
         let (formats, values) = sent_counts(bind.rest).unwrap_or_default();
-        let refused_for_count = (formats > 1 && formats != values) || requires.is_some_and(|requires| requires != values);
-        let (formats, values) = if refused_for_count { (formats.into(), values.into()) } else { (0, STAND_IN_PARAMETERS) };
+        let (formats, values) =
+            if is_refused_for_count(bind, requires) { (formats.into(), values.into()) } else { (0, STAND_IN_PARAMETERS) };
         route.settle(&mut self.server_out);
         let name = self.shared.plans.stand_in();
         let nulls = std::iter::repeat_n(None, values);
@@ -63,6 +66,13 @@ impl Engine {
         }
     }
 
+    /// How many parameters a Bind of the client's unnamed statement must have, if that is known.
+    pub(super) fn unnamed_requires(&self) -> Option<u16> {
+        let unnamed = self.session.statements.unnamed.as_ref()?;
+        let parse = Parse::decode(unnamed.message.get(Header::LEN..)?).ok()?;
+        unnamed.class.parameter_count(parse.types.as_bytes().len() / OID_LEN)
+    }
+
     /// Behind a Parse that was written for a client: what does the statement look like?
     pub(super) fn learn(&mut self, plan: &Arc<Plan>) {
         let generation = self.shared.schema_generation();
@@ -77,7 +87,9 @@ impl Engine {
     /// A part of the answer to [`Engine::learn`]. Long ones are not kept: they are of no use but in a failed transaction.
     pub(super) fn learnt(&self, message: u8, body: &[u8], whole: bool) {
         use crate::wire::backend::tag;
-        let Some(Undo::Learning(plan, generation)) = self.server.as_ref().and_then(|server| server.ledger.head_undo()) else {
+        let Some(Undo::Learning(plan, generation) | Undo::Probing(plan, generation)) =
+            self.server.as_ref().and_then(|server| server.ledger.head_undo())
+        else {
             return;
         };
         match message {
@@ -99,6 +111,30 @@ impl Engine {
             _ => {}
         }
     }
+}
+
+/// How many parameters a Bind of the plan must have, if that is known.
+pub(super) fn requires(plan: &Plan) -> Option<u16> {
+    let told = plan.described().parameter_count();
+    told.or_else(|| plan.class.parameter_count(plan.types().len() / OID_LEN))
+}
+
+const OID_LEN: usize = 4;
+
+/// "... requires 13", behind the name, as it would be said of the client's own statement.
+pub(super) fn renumbered(text: &[u8], name: &[u8], requires: Option<u16>) -> Vec<u8> {
+    let found = memchr::memmem::find(text, name).map(|at| at + name.len());
+    let (Some(requires), Some((head, tail))) = (requires, found.and_then(|at| text.split_at_checked(at))) else {
+        return text.to_vec();
+    };
+    let tail = replace(tail, STAND_IN_PARAMETERS.to_string().as_bytes(), requires.to_string().as_bytes());
+    [head, &tail].concat()
+}
+
+/// Postgres looks at the number of parameters before all else.
+pub(super) fn is_refused_for_count(bind: &Bind<'_>, requires: Option<u16>) -> bool {
+    let (formats, values) = sent_counts(bind.rest).unwrap_or_default();
+    (formats > 1 && formats != values) || requires.is_some_and(|requires| requires != values)
 }
 
 /// How many format codes and values a Bind has. Its body may be there in part only.

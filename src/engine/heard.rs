@@ -19,9 +19,10 @@ impl Engine {
             return None;
         }
         let server = self.server.as_ref()?;
-        let (own, last) = (server.ledger.owner() == Some(Owner::Own), server.ledger.len() == 1);
+        let (owner, last) = (server.ledger.owner(), server.ledger.len() == 1);
+        let own = !matches!(owner, Some(Owner::Client | Owner::Capture));
         let listening = self.listening.as_mut()?;
-        let answered = own && !matches!(listening.asked, Asked::No);
+        let answered = owner == Some(Owner::Own) && !matches!(listening.asked, Asked::No);
         if body != b"I" || (own && !answered) || (listening.changed && last) {
             return None;
         }
@@ -80,7 +81,11 @@ impl Engine {
         let idle = self.status == TransactionStatus::Idle;
         let last = self.server.as_ref().is_some_and(|server| server.ledger.is_empty());
         let Some(listening) = self.listening.as_mut() else { return false };
-        let withholds = message == from_server::READY_FOR_QUERY && owner != Owner::Own && listening.changed && idle && last;
+        let withholds = message == from_server::READY_FOR_QUERY
+            && matches!(owner, Owner::Client | Owner::Capture)
+            && listening.changed
+            && idle
+            && last;
         listening.withheld |= withholds;
         withholds
     }

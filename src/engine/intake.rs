@@ -7,7 +7,6 @@ use std::time::Instant;
 use crate::error::{Error, Kind as ErrorKind};
 use crate::pg::TransactionStatus;
 use crate::query::{CopyKind, Effects, Kind, Statement};
-use crate::session::Pins;
 use crate::wire::Header;
 use crate::wire::frontend::{Query, tag};
 
@@ -128,7 +127,7 @@ impl Engine {
             return Ok(Next::Wants(Want::Replies));
         }
         let in_copy = self.is_copy_open();
-        if header.tag == tag::FLUSH && self.has_nothing_to_flush() {
+        if header.tag == tag::FLUSH && header.len == Header::LEN && self.has_nothing_to_flush() {
             return Ok(Next::Took(here));
         }
         self.busy = true;
@@ -140,7 +139,7 @@ impl Engine {
         }
         self.dispatch(&message, rest.get(here..).unwrap_or_default(), route);
         if !in_copy {
-            self.open_batch = leaves_open(message.tag, self.open_batch);
+            self.open_batch = leaves_open(message.tag, message.whole_len > Header::LEN, self.open_batch);
         }
         let to = if std::mem::take(&mut self.skip_rest) { Sink::Drop } else { Sink::Client };
         self.rest_in = Rest { left: header.len - here, to };
@@ -227,6 +226,8 @@ impl Engine {
         }
         if self.server.is_none() {
             match message.tag {
+                // Postgres has its own words for a body where none belongs.
+                tag::SYNC | tag::FLUSH if header.len > Header::LEN => return Ok(None),
                 tag::SYNC => {
                     self.refused = false;
                     synth::ready_for_query(TransactionStatus::Idle, &mut self.client_out);
@@ -262,6 +263,8 @@ impl Engine {
                 self.send(Ask::FunctionCall, message, route);
             }
             tag::COPY_DONE | tag::COPY_FAIL => self.send(Ask::CopyEnd, message, route),
+            // With a body it is refused, and what follows skipped up to Sync: as a Describe is that fails.
+            tag::FLUSH if message.whole_len > Header::LEN => self.send(Ask::Describe, message, route),
             // Flush and CopyData owe nothing.
             _ => route.verbatim(message.range.clone(), &mut self.server_out),
         }
@@ -311,11 +314,10 @@ impl Engine {
     fn query(&mut self, message: &Message<'_>, route: &mut Route<'_>) {
         let text = Query::decode(message.body).map(|query| query.text).unwrap_or_default();
         let class = if message.is_whole() { self.classify(text) } else { self.shared.opaque() };
-        if sees_names(&class) {
-            self.materialise(route);
-        }
+        self.provide_names(&class, true, route);
         if class.is_opaque() {
-            self.doubt = Some(Doubt { pins: self.session.pins, epoch: self.session.epoch });
+            let spoiled = self.server.as_ref().is_some_and(|server| server.spoiled);
+            self.doubt = Some(Doubt { pins: self.session.pins, epoch: self.session.epoch, spoiled });
             self.barrier = true;
         }
         self.note(&class);
@@ -349,10 +351,18 @@ impl Engine {
     /// before it runs: being early is safe, being late is not.
     pub(super) fn note(&mut self, class: &Arc<Statement>) {
         self.running = Some(Arc::clone(class));
-        if !class.effects.is_empty() {
+        if !class.effects.is_empty() || !class.local_settings.is_empty() || !self.session.pins.is_empty() {
             self.note_effects(class);
         }
         self.note_listening(class);
+        if class.kind == Kind::Prepare {
+            self.note_prepared(class);
+        } else {
+            self.note_functions(class);
+        }
+        if class.kind != Kind::Prepare && class.effects.contains(Effects::PREPARE) {
+            self.note_executed();
+        }
         self.barrier |= class.kind == Kind::Discard || sees_names(class) || may_discard(class) || class.changes_strings();
         if may_change_status(class) {
             self.unsettle();
@@ -369,17 +379,6 @@ impl Engine {
     pub(super) fn unsettle(&mut self) {
         self.unsettled = true;
         self.unsettled_at = self.server.as_ref().map_or(0, |server| server.ledger.last_index());
-    }
-
-    fn note_effects(&mut self, class: &Statement) {
-        let pins = self.without_listen(Pins::of(class.effects), class);
-        let restores = class.effects.contains(Effects::RESTORE) && self.session.epoch != 0;
-        if restores || class.effects.intersects(Effects::SETTING | Effects::ROLE | Effects::OPAQUE) {
-            self.session.epoch = self.shared.next_epoch();
-        }
-        let new = pins.without(self.session.pins);
-        self.session.pins = self.session.pins.union(pins);
-        self.tally.pins = self.tally.pins.union(new);
     }
 
     pub(super) fn classify(&self, text: &[u8]) -> Arc<Statement> {
@@ -400,11 +399,12 @@ pub(super) enum Next {
     Wants(Want),
 }
 
-/// Whether a batch is open after the message: Flush and COPY's own messages change nothing about that.
-fn leaves_open(message: u8, open: bool) -> bool {
+/// Whether a batch is open after the message: Flush (a proper one) and COPY's own messages change nothing about that.
+fn leaves_open(message: u8, has_body: bool, open: bool) -> bool {
     match message {
         tag::SYNC | tag::QUERY | tag::FUNCTION_CALL => false,
-        tag::FLUSH | tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => open,
+        tag::FLUSH if !has_body => open,
+        tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => open,
         _ => true,
     }
 }

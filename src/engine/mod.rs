@@ -29,19 +29,24 @@ mod columns;
 mod decide;
 mod depend;
 mod failed;
+mod follow;
 mod heard;
 mod intake;
 mod ledger;
 mod listen;
+mod own_names;
 mod read;
+mod renamed;
 mod replies;
 mod rewrite;
 mod route;
 mod server;
 mod shared;
+mod stale;
 mod synth;
 #[cfg(test)]
 mod tests;
+mod tidy;
 mod undo;
 
 use std::ops::Range;
@@ -57,6 +62,7 @@ use crate::session::{Pin, Pins, Session};
 use crate::wire::Header;
 use crate::wire::frontend::tag;
 
+use self::follow::Aftermath;
 use self::listen::Listening;
 use self::read::Reads;
 
@@ -74,6 +80,12 @@ pub struct Engine {
     changes_schema: bool,
     /// A text that was not understood is outstanding.
     doubt: Option<Doubt>,
+    /// What the transaction may leave behind, to be asked for at its end.
+    aftermath: Option<Box<Aftermath>>,
+    /// The server's settings are being changed, and nothing of the client is sent before that is done.
+    adapting: bool,
+    /// The client's own statement that DEALLOCATE is about to drop.
+    deallocating: Option<Box<[u8]>>,
     /// Something is outstanding after which `status` may be another.
     unsettled: bool,
     /// The ledger's last entry when that was sent: the next ReadyForQuery behind it settles it.
@@ -158,6 +170,7 @@ enum Stall {
 struct Doubt {
     pins: Pins,
     epoch: u64,
+    spoiled: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -241,7 +254,7 @@ impl Engine {
     /// For a client that has just logged in.
     pub fn new(shared: Arc<Shared>, reader: Arc<Reader>, parameters: Arc<Parameters>, now: Instant) -> Self {
         let reads = shared.cache.as_ref().map(|cache| Box::new(Reads::new(cache, reader)));
-        let mut session = Session::default();
+        let mut session = Session::new(shared.settings.none());
         if shared.session_mode {
             session.pins.add(Pin::SessionMode);
             session.materialised = true;
@@ -253,6 +266,9 @@ impl Engine {
             status: TransactionStatus::Idle,
             changes_schema: false,
             doubt: None,
+            aftermath: None,
+            adapting: false,
+            deallocating: None,
             unsettled: false,
             unsettled_at: 0,
             stall: Stall::None,
@@ -288,13 +304,17 @@ impl Engine {
     /// A server connection for the client. ParameterStatus that differ from what the client knows are told first.
     pub fn lease(&mut self, server: Box<Server>) {
         debug_assert!(self.server.is_none() && server.ledger.is_idle());
-        if *self.parameters != server.parameters {
+        let is_adapted = server.applied == self.session.settings;
+        if is_adapted && *self.parameters != server.parameters {
             self.tell_parameters(&server.parameters);
         }
         self.read_as(&server.reader);
         self.release = None;
         self.server = Some(server);
         self.listen_leased();
+        if !is_adapted {
+            self.adapt();
+        }
     }
 
     fn tell_parameters(&mut self, now: &Parameters) {
@@ -365,13 +385,13 @@ impl Engine {
         // A batch without its Sync leaves an implicit transaction open, even when all of it is answered.
         let between = self.status == TransactionStatus::Idle && !self.open_batch;
         let clean = between && server.ledger.is_idle() && self.rest_in.left == 0 && self.rest_out.left == 0 && !self.piece_out;
-        let undoable = self.session.pins.undone_by_discard_all() && !server.spoiled;
+        let undoable = self.session.pins.undone_by_discard_all() && !server.spoiled && self.aftermath.is_none();
         if !clean || !undoable {
             self.release = Some(Release::Close);
             return;
         }
         server.dirty |= !self.session.pins.is_empty();
-        self.session = Session::default();
+        self.session = Session::new(self.shared.settings.none());
         if !self.tidy_server() {
             self.release = Some(Release::Reuse);
         }
@@ -397,7 +417,8 @@ impl Engine {
         if self.fatal {
             return None;
         }
-        (self.busy || self.status != TransactionStatus::Idle || !self.session.pins.is_empty()).then_some(error)
+        let tied = !self.session.pins.is_empty() || self.aftermath.is_some() || self.adapting;
+        (self.busy || self.status != TransactionStatus::Idle || tied).then_some(error)
     }
 
     /// The client is told of an error of ours.

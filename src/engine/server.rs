@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::pg::BackendKey;
 use crate::plan::ServerPlans;
-use crate::session::UnnamedId;
+use crate::session::{Defaults, Settings, UnnamedId};
 
 use super::ledger::Ledger;
 use super::listen::ServerSender;
@@ -18,6 +18,10 @@ pub struct Server {
     pub parameters: Parameters,
     /// With which settings it reads.
     pub reader: Arc<Reader>,
+    /// The settings it was opened with.
+    pub defaults: Arc<Defaults>,
+    /// The session settings that were given to it since.
+    pub applied: Arc<Settings>,
     /// Statements that pgdial prepared on it.
     pub plans: ServerPlans,
     /// Whose unnamed statement it holds.
@@ -36,6 +40,8 @@ pub struct Server {
     pub(super) notified: bool,
     /// Whose notifications those of this server are.
     pub(super) sender: ServerSender,
+    /// Something ran that may have dropped prepared statements unseen (DO, CALL): none is taken for present from before.
+    pub(super) doubtful: bool,
     /// Statements under a client's own name that were needed to make Postgres refuse that name.
     pub(super) litter: Vec<Box<[u8]>>,
 }
@@ -67,6 +73,8 @@ impl Server {
             key,
             parameters,
             reader,
+            defaults: Arc::default(),
+            applied: Arc::default(),
             plans: ServerPlans::new(plans_limit),
             unnamed: None,
             ledger: Ledger::default(),
@@ -76,8 +84,26 @@ impl Server {
             listens: false,
             notified: false,
             sender: None,
+            doubtful: false,
             litter: Vec::new(),
         }
+    }
+}
+
+impl Server {
+    /// What runs next may drop prepared statements without a word. If it drops the stand-in too, it drops the client's own,
+    /// and the error that speaks of one speaks of the other.
+    pub(super) fn doubt(&mut self) {
+        self.doubtful = true;
+        self.plans.clear();
+    }
+
+    /// All statements have been dropped.
+    pub(super) fn forget_statements(&mut self) {
+        self.doubtful = false;
+        self.plans.clear();
+        self.unnamed = None;
+        self.stand_in.lose();
     }
 }
 

@@ -191,6 +191,14 @@ impl Rig {
         Some(release)
     }
 
+    /// What was left behind is asked for, and told: what was asked, in words.
+    pub(super) fn inquiry(&mut self, answers: &[&str]) -> String {
+        let asked = self.sent();
+        let row = made(|out| backend::data_row(answers.iter().map(|value| Some(value.as_bytes())), out));
+        assert_eq!(self.answer(&[columns(), row, complete("SELECT 1"), ready(I)]), "", "the client hears nothing of it");
+        asked
+    }
+
     /// A whole exchange of a Query that answers with this tag and status.
     pub(super) fn query(&mut self, text: &str, tag: &str, status: TransactionStatus) {
         assert_eq!(self.send(&[query(text)]), format!("Q {text}"));

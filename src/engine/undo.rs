@@ -11,8 +11,9 @@ impl Undo {
         match self {
             Self::Named { name, .. } | Self::Closed { name, .. } => **name == *wanted,
             Self::Learning(..)
+            | Self::Probing(..)
             | Self::StandIn { .. }
-            | Self::ColumnsChanged
+            | Self::ColumnsChanged(_)
             | Self::Injected(_)
             | Self::Evicted { .. }
             | Self::Unnamed { .. }
@@ -27,8 +28,9 @@ impl Undo {
             Self::Named { name, previous: Some(plan), .. } | Self::Closed { name, plan } => Some((name, plan)),
             Self::Named { previous: None, .. }
             | Self::Learning(..)
+            | Self::Probing(..)
             | Self::StandIn { .. }
-            | Self::ColumnsChanged
+            | Self::ColumnsChanged(_)
             | Self::Injected(_)
             | Self::Evicted { .. }
             | Self::Unnamed { .. }
@@ -43,8 +45,9 @@ impl Undo {
             Self::Named { written, .. } => *written,
             Self::Injected(id) | Self::Evicted { id, .. } => Some(*id),
             Self::Learning(..)
+            | Self::Probing(..)
             | Self::StandIn { .. }
-            | Self::ColumnsChanged
+            | Self::ColumnsChanged(_)
             | Self::Closed { .. }
             | Self::Unnamed { .. }
             | Self::UnnamedClosed { .. }
@@ -65,8 +68,9 @@ impl Undo {
             Self::Unnamed { client, .. } | Self::UnnamedClosed { client } => Some(client),
             Self::Named { .. }
             | Self::Learning(..)
+            | Self::Probing(..)
             | Self::StandIn { .. }
-            | Self::ColumnsChanged
+            | Self::ColumnsChanged(_)
             | Self::Injected(_)
             | Self::Evicted { .. }
             | Self::Closed { .. }
@@ -80,8 +84,9 @@ impl Undo {
             Self::Unnamed { server, .. } | Self::UnnamedInjected { server } => Some(server),
             Self::Named { .. }
             | Self::Learning(..)
+            | Self::Probing(..)
             | Self::StandIn { .. }
-            | Self::ColumnsChanged
+            | Self::ColumnsChanged(_)
             | Self::Injected(_)
             | Self::Evicted { .. }
             | Self::Closed { .. }
@@ -104,6 +109,8 @@ pub enum Undo {
     },
     /// Nothing to take back: the description belongs to this plan, as of this schema.
     Learning(Arc<Plan>, u64),
+    /// The same, in a transaction of its own: its failure is not the client's, and says that there is no such statement.
+    Probing(Arc<Plan>, u64),
     /// Nothing to take back: a Bind of the stand-in, and of what its error is to speak.
     StandIn {
         /// The client's name.
@@ -111,8 +118,8 @@ pub enum Undo {
         /// How many parameters the client's statement takes, if that is known.
         requires: Option<u16>,
     },
-    /// Nothing to take back: the error stands for 0A000, see `columns`.
-    ColumnsChanged,
+    /// Nothing to take back: the error stands for 0A000, see `columns`, and this message goes before it.
+    ColumnsChanged(Option<Arc<[u8]>>),
     /// A Parse that pgdial added.
     Injected(PlanId),
     /// A Close that pgdial added for a statement that had to make room.

@@ -145,6 +145,11 @@ impl Plans {
         format!("{}0", self.prefix)
     }
 
+    /// The name of a statement that lives only to be described.
+    pub fn probe(&self) -> String {
+        format!("{}0p", self.prefix)
+    }
+
     /// What makes that statement. It takes more parameters than a client's ever would by mistake, so that a Bind with any
     /// other number of them is refused for that number.
     pub fn stand_in_text(&self) -> String {

@@ -1,6 +1,6 @@
 //! Floor 1. What a text of SQL may do, as far as its syntax tells.
 
-use super::Effects;
+use super::{Body, Effects};
 
 /// A name as it stands in the text, after Postgres's case folding.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -188,6 +188,9 @@ pub enum TransactionVerb {
     Set(BeginOptions),
 }
 
+/// Among [`Statement::settings`]: RESET ALL.
+pub const ALL_SETTINGS: &str = "*";
+
 /// One change of a setting, of a text that holds nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SettingVerb {
@@ -233,6 +236,16 @@ pub struct Statement {
     pub transaction: Option<TransactionVerb>,
     /// SET or RESET, when the text is that and nothing else.
     pub setting: Option<SettingVerb>,
+    /// The code of a DO, as far as it was understood.
+    pub body: Option<Box<Body>>,
+    /// The name in PREPARE, EXECUTE or DEALLOCATE, when the text is that and nothing else.
+    pub statement_name: Option<Box<str>>,
+    /// Settings it may change for the session, lower case. [`ALL_SETTINGS`] = every one that the session has changed.
+    pub settings: Vec<Box<str>>,
+    /// Settings that users made up and that it changes for its transaction. Their names stay known afterwards.
+    pub local_settings: Vec<Box<str>>,
+    /// Parameters ($1 = 1) that hold the names of such settings.
+    pub setting_parameters: Vec<u16>,
     /// Relations it may read.
     pub reads: Vec<RelationName>,
     /// Relations it may write. Empty and `may_write` = unknown ones.
@@ -271,6 +284,8 @@ pub struct Statement {
     pub single_read: bool,
     /// Syntax alone does not show that it is a pure read. Functions are judged against the catalog.
     pub may_write: bool,
+    /// The highest `$n` that Postgres would find when it is prepared, where that is known.
+    pub parameters: Option<u16>,
     /// The normalised text, for statistics and logs: no literals, no comments.
     pub shown: Shown,
     /// It can commit by itself, or may be half done when it fails: CALL, DO, VACUUM, CONCURRENTLY, several statements.
@@ -322,8 +337,14 @@ impl Statement {
             sampling: true,
             sees_session: true,
             sets_local: true,
+            parameters: None,
             ..Self::empty(Kind::Opaque)
         }
+    }
+
+    /// One that does nothing.
+    pub fn of_nothing() -> Self {
+        Self::empty(Kind::Other)
     }
 
     /// A statement of `kind` that does nothing yet.
@@ -334,6 +355,11 @@ impl Statement {
             effects: Effects::NONE,
             transaction: None,
             setting: None,
+            body: None,
+            statement_name: None,
+            settings: Vec::new(),
+            local_settings: Vec::new(),
+            setting_parameters: Vec::new(),
             reads: Vec::new(),
             writes: Vec::new(),
             cte_names: Vec::new(),
@@ -354,6 +380,7 @@ impl Statement {
             single_read: false,
             may_write: false,
             self_committing: false,
+            parameters: Some(0),
             shown: Shown::default(),
         }
     }
@@ -370,6 +397,11 @@ impl Statement {
             Some(SettingVerb::ResetAll) => true,
             None => false,
         }
+    }
+
+    /// How many parameters it takes when so many types are declared in its Parse.
+    pub fn parameter_count(&self, declared: usize) -> Option<u16> {
+        Some(self.parameters?.max(u16::try_from(declared).ok()?))
     }
 
     /// It may write relations that `writes` does not name.
@@ -389,5 +421,7 @@ impl Statement {
             + words(&self.cte_names)
             + words(&self.listens)
             + words(&self.fields)
+            + words(&self.settings)
+            + words(&self.local_settings)
     }
 }

@@ -51,7 +51,7 @@ pub trait PooledConn: Send + 'static {
     fn close(self);
 }
 
-/// What `[pool]` says of one pool. Durations: zero = never.
+/// What `[pool]` says of one pool. Durations: zero = never; `check_delay` zero = before each use.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// Sizes and times of the ledger.
@@ -169,6 +169,12 @@ impl<K: Connector> ServerPool<K> {
         let mut ledger = self.0.ledger.lock();
         let taken = ledger.take(set, K::Conn::is_usable, &mut dead);
         let checkout = match taken {
+            Some(held) if ledger.settings().check_delay.is_zero() => {
+                drop(ledger);
+                let (waiter, answer) = oneshot::channel();
+                self.0.runtime.spawn(self.clone().check_first(held, set, waiter));
+                Checkout::Wait(Ticket::checking(self.clone(), answer))
+            }
             Some(held) => {
                 drop(ledger);
                 Checkout::Ready(Lease::new(self.clone(), held))

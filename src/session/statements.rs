@@ -22,6 +22,8 @@ pub struct Unnamed {
 }
 
 type AsOf = HashMap<Box<[u8]>, u64, foldhash::fast::RandomState>;
+type Stale = HashMap<Box<[u8]>, (Arc<Plan>, u64), foldhash::fast::RandomState>;
+type Aside = HashMap<Box<[u8]>, (Arc<Plan>, Option<u64>), foldhash::fast::RandomState>;
 type Named = HashMap<Box<[u8]>, Arc<Plan>, foldhash::fast::RandomState>;
 
 /// Named statements and the unnamed one.
@@ -31,6 +33,10 @@ pub struct Statements {
     named: Option<Box<Named>>,
     /// As of which schema Postgres described each to the client; missing = not known.
     as_of: Option<Box<AsOf>>,
+    /// Names that stand, on the client's server, for statements whose columns have changed since they were described.
+    stale: Option<Box<Stale>>,
+    /// The client's own names on its server, and what they stood for when that was last known here.
+    aside: Option<Box<Aside>>,
     /// The unnamed statement.
     pub unnamed: Option<Box<Unnamed>>,
 }
@@ -47,8 +53,37 @@ impl Statements {
         self.named.get_or_insert_default().insert(name.into(), plan)
     }
 
+    /// These names must not be bound any more: the statements' columns are not those of that schema.
+    pub fn set_stale(&mut self, names: Vec<(Box<[u8]>, Arc<Plan>, u64)>) {
+        let stale: Stale = names.into_iter().map(|(name, plan, as_of)| (name, (plan, as_of))).collect();
+        self.stale = (!stale.is_empty()).then(|| Box::new(stale));
+    }
+
+    /// What a name stood for before its columns changed.
+    pub fn stale(&self, name: &[u8]) -> Option<&Arc<Plan>> {
+        Some(&self.stale.as_ref()?.get(name)?.0)
+    }
+
+    /// All names whose columns have changed, with the schema under which they were described.
+    pub fn all_stale(&self) -> impl Iterator<Item = (&[u8], &Arc<Plan>, u64)> {
+        self.stale.iter().flat_map(|stale| stale.iter()).map(|(name, (plan, as_of))| (&**name, plan, *as_of))
+    }
+
+    /// The name stands for something else, or it is not known for what.
+    pub fn forget_stale(&mut self, name: &[u8]) {
+        if let Some(stale) = self.stale.as_mut() {
+            stale.remove(name);
+        }
+    }
+
+    /// The same for all names.
+    pub fn forget_all_stale(&mut self) {
+        self.stale = None;
+    }
+
     /// Forgets a name.
     pub fn remove(&mut self, name: &[u8]) -> Option<Arc<Plan>> {
+        self.forget_stale(name);
         self.forget_as_of(name);
         let named = self.named.as_mut()?;
         let removed = named.remove(name);
@@ -89,6 +124,40 @@ impl Statements {
         self.len() == 0
     }
 
+    /// The names are on a server, where SQL may drop them: what they stand for is not known here from now on.
+    pub fn set_aside(&mut self) {
+        let as_of = self.as_of.take().unwrap_or_default();
+        let Some(named) = self.named.take() else { return };
+        let known = named.into_iter().map(|(name, plan)| {
+            let as_of = as_of.get(&name).copied();
+            (name, (plan, as_of))
+        });
+        self.aside.get_or_insert_default().extend(known);
+    }
+
+    /// Just these names are on the server: they are known again. False, and nothing is done, if one never was.
+    pub fn take_up(&mut self, names: &[String]) -> bool {
+        let known = |name: &String| {
+            let known = |aside: &Aside| aside.contains_key(name.as_bytes());
+            self.get(name.as_bytes()).is_some() || self.aside.as_deref().is_some_and(known)
+        };
+        if !names.iter().all(known) {
+            return false;
+        }
+        self.set_aside();
+        let mut aside = self.aside.take().unwrap_or_default();
+        for (plan, as_of, name) in
+            names.iter().filter_map(|name| aside.remove(name.as_bytes()).map(|(plan, as_of)| (plan, as_of, name)))
+        {
+            self.insert(name.as_bytes(), plan);
+            if let Some(as_of) = as_of {
+                self.set_as_of(name.as_bytes(), as_of);
+            }
+        }
+        self.stale = None;
+        true
+    }
+
     /// Forgets the named ones.
     pub fn clear_named(&mut self) {
         self.named = None;
@@ -98,6 +167,8 @@ impl Statements {
     /// Forgets all.
     pub fn clear(&mut self) {
         self.clear_named();
+        self.stale = None;
+        self.aside = None;
         self.unnamed = None;
     }
 }

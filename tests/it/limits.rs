@@ -4,7 +4,8 @@ use crate::support::encode::Out;
 use crate::support::pgdial::{Config, Pgdial};
 use crate::support::postgres::Postgres;
 use crate::support::process::{eventually, signal};
-use crate::support::wire::{Client, PATIENCE, Received, error, tags};
+use crate::support::wire::{Client, PATIENCE, Received, deaf, error, tags};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,22 @@ fn one_client_too_many() {
     assert_eq!(first.value("select 1"), "1");
 }
 
+/// As a client may that knows that nobody will ask for its password.
+#[test]
+fn a_query_in_the_same_write_as_the_login() {
+    let (config, database) = config("eager");
+    let pgdial = Pgdial::start(&config.pool(2));
+    let mut bytes = Out::startup(&[("user", "app"), ("database", &database)]).0;
+    bytes.extend(Out::new().query("select 'at once'").0);
+    let mut stream = TcpStream::connect(pgdial.addr()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(&bytes).unwrap();
+    stream.write_all(&Out::new().terminate().0).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    assert!(answer.windows(7).any(|window| window == b"at once"), "{}", String::from_utf8_lossy(&answer));
+}
+
 #[test]
 fn connections_that_never_log_in_keep_nobody_out() {
     let (config, database) = config("half_open");
@@ -56,8 +73,8 @@ fn connections_that_never_log_in_keep_nobody_out() {
 fn a_reader_that_stops_loses_its_server_at_query_timeout() {
     let (config, database) = config("stuck");
     let pgdial = Pgdial::start(&config.pool(1).text("pool", "query_timeout", "500ms"));
-    let mut stuck = pgdial.client(&database);
-    stuck.send(&Out::new().query("select repeat('x', 5000000) from generate_series(1, 40)").0);
+    let flood = Out::new().query("select repeat('x', 5000000) from generate_series(1, 40)").0;
+    let _stuck = deaf(pgdial.addr(), &[("user", "app"), ("database", &database)], &flood);
     std::thread::sleep(Duration::from_millis(200));
     let began = Instant::now();
     assert_eq!(pgdial.client(&database).value("select 1"), "1");
@@ -149,6 +166,23 @@ fn sigterm_lets_running_work_end() {
     let status = pgdial.wait_exit(PATIENCE).expect("pgdial ends once the work is done");
     assert!(status.success(), "{status}");
     assert_eq!(Postgres::shared().sql(&database, "select count(*) from t")[0][0].as_deref(), Some("2"));
+}
+
+#[test]
+fn a_drain_does_not_wait_for_a_client_that_reads_nothing() {
+    let (config, database) = config("drain_stuck");
+    let mut pgdial = Pgdial::start(&config.pool(2));
+    let mut half = pgdial.client(&database);
+    half.send(b"Q\0\0\0\x20select");
+    let flood = Out::new().query("select repeat('x', 5000000) from generate_series(1, 40)").0;
+    let _stuck = deaf(pgdial.addr(), &[("user", "app"), ("database", &database)], &flood);
+    std::thread::sleep(Duration::from_millis(500));
+    let began = Instant::now();
+    signal(pgdial.pid(), "TERM");
+    let status = pgdial.wait_exit(Duration::from_secs(20)).expect("pgdial ends");
+    assert!(status.success(), "{status}");
+    assert!(began.elapsed() < Duration::from_secs(12), "the drain took {:?}", began.elapsed());
+    assert!(pgdial.log().contains("neither reads"), "{}", pgdial.log());
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod limits;
 mod listen;
 mod pins;
 mod plans;
+mod routines;
 mod scripts;
 mod secure;
 mod sessions;

@@ -84,3 +84,23 @@ fn changed_columns_heal_for_new_statements() {
         client.rows(&format!("alter table t add column c{round} int default 7"));
     }
 }
+
+/// A description that is too long to be read whole is known to be unknown: asked for again and again, it hung the client.
+#[test]
+fn a_statement_with_the_most_columns_survives_a_change_of_the_schema() {
+    let postgres = Postgres::shared();
+    let database = postgres.database("wide");
+    let pgdial = Pgdial::start(&Config::new(postgres, &database).pool(2).text("pool", "order", "round-robin"));
+    let mut client = pgdial.client(&database);
+    let columns: Vec<String> = (0..1_600).map(|at| format!("{at} as a_column_with_quite_a_long_name_{at}")).collect();
+    client.send(&Out::new().parse("wide", &format!("select {}", columns.join(", ")), &[]).sync().0);
+    client.until_ready(1);
+    for round in 0..4 {
+        client.rows(&format!("create table changes_{round} (a int)"));
+        client.send(&Out::new().bind("", "wide", &[], &[], &[]).execute("", 0).sync().0);
+        let found = rows(&client.until_ready(1), "the wide row");
+        assert_eq!(found[0].len(), 1_600);
+        client.send(&Out::new().describe(b'S', "wide").sync().0);
+        assert_eq!(sqlstate(&client.until_ready(1)), None);
+    }
+}

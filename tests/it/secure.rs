@@ -56,6 +56,30 @@ fn scram_on_both_sides() {
     assert!(!pgdial.log().contains("secret"), "the password is in the log");
 }
 
+/// What is typed and what Postgres stores are two spellings of one password: each side has to bring them together.
+#[test]
+fn passwords_beyond_ascii() {
+    let postgres = Postgres::shared();
+    let spellings = [
+        // Composed and decomposed; a Roman numeral and what it stands for; a hyphen that does not break.
+        ("p\u{e4}ssw\u{f6}rd\u{2011}\u{2168}", "pa\u{308}ssw\u{f6}rd\u{2010}IX"),
+        // Prohibited, and so only equal to itself.
+        ("\u{e000}\u{e4}\u{2168}", "\u{e000}\u{e4}\u{2168}"),
+        ("\u{340}\u{2168}", "\u{340}\u{2168}"),
+    ];
+    for (at, (stored, typed)) in spellings.into_iter().enumerate() {
+        let (user, database) = (format!("beyond_ascii_{at}"), postgres.database("secure"));
+        postgres.sql("postgres", &format!("create role {user} login password '{stored}' in role scram_users"));
+        let percent: String = typed.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let url = format!("postgres://{user}:{percent}@127.0.0.1:{}/{database}", postgres.port());
+        let config = Config::new(postgres, &database).pool(2).text("upstream", "url", &url);
+        let pgdial = Pgdial::start(&config.text("auth", "method", "scram-sha-256"));
+        succeeds(&psql(&pgdial, &user, stored, &database, ""), &user);
+        succeeds(&psql(&pgdial, &user, typed, &database, ""), &user);
+        fails(&psql(&pgdial, &user, "passw\u{f6}rd", &database, ""), "password authentication failed");
+    }
+}
+
 #[test]
 fn md5_on_both_sides() {
     let (config, database) = config("md5_app", "md5");

@@ -4,9 +4,11 @@
 //! of statements out. A failure prints its seed and the shortest session that still shows it.
 
 use crate::support::diff::diff;
+use crate::support::encode::Out;
 use crate::support::pgdial::{Config, Pgdial};
 use crate::support::postgres::Postgres;
 use crate::support::session::{Mix, Run, Step, contents, play, prepare, session};
+use crate::support::wire::Client;
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,7 +47,20 @@ fn check(config: fn(Config) -> Config) {
     let databases = [postgres.database("random"), postgres.database("random")];
     let config = config(Config::new(postgres, &databases[1])).text("pool", "checkout_timeout", "60s");
     let pgdial = Pgdial::start(&config.text("log", "level", "info"));
+    provoke_changed_columns(pgdial.addr(), &databases[1]);
     compare_all([(postgres.addr(), databases[0].as_str()), (pgdial.addr(), databases[1].as_str())], count());
+}
+
+/// pgdial words its own refusals for changed columns as Postgres has worded one, source fields and all: it must have seen one.
+fn provoke_changed_columns(addr: SocketAddr, database: &str) {
+    let mut client = Client::login(addr, &[("user", "app"), ("database", database)]);
+    client.rows("begin; create temp table changing (a int)");
+    client.send(&Out::new().parse("s", "select * from changing", &[]).sync().0);
+    client.until_ready(1);
+    client.rows("alter table changing add column b int");
+    client.send(&Out::new().bind("", "s", &[], &[], &[]).sync().0);
+    client.until_ready(1);
+    client.rows("rollback");
 }
 
 fn number(name: &str) -> Option<u64> {

@@ -27,11 +27,12 @@ const SETTINGS: &[(&str, &str)] = &[
 /// Roles by how they must log in. `app` is trusted, so that a raw client needs no SCRAM of its own.
 const HBA: &str = "local all all trust\n\
     hostssl all tls_app 127.0.0.1/32 scram-sha-256\nhostnossl all tls_app 127.0.0.1/32 reject\n\
-    host all scram_app 127.0.0.1/32 scram-sha-256\nhost all md5_app 127.0.0.1/32 md5\n\
+    host all scram_app 127.0.0.1/32 scram-sha-256\nhost all +scram_users 127.0.0.1/32 scram-sha-256\n\
+    host all md5_app 127.0.0.1/32 md5\n\
     host all plain_app 127.0.0.1/32 password\nhost all all 127.0.0.1/32 trust\n";
 
 const ROLES: &str = "create role app login; grant app to postgres; create role tls_app login password 'secret';\
-    create role scram_app login password 'secret'; create role plain_app login password 'secret';\
+    create role scram_app login password 'secret'; create role scram_users; create role plain_app login password 'secret';\
     set password_encryption = 'md5'; create role md5_app login password 'secret'";
 
 /// A running server. Dropped, it is stopped and its folder removed.

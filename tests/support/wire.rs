@@ -150,6 +150,14 @@ impl Drop for Client {
     }
 }
 
+/// Logs in (where that takes no password), sends `bytes`, and never reads.
+pub(crate) fn deaf(addr: SocketAddr, parameters: &[(&str, &str)], bytes: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect_timeout(&addr, PATIENCE).expect("the listener accepts");
+    stream.write_all(&Out::startup(parameters).0).unwrap();
+    stream.write_all(bytes).unwrap();
+    stream
+}
+
 /// Sends a CancelRequest on a connection of its own and waits until the peer has closed it.
 pub(crate) fn cancel(addr: SocketAddr, key: &(i32, Vec<u8>)) {
     let mut stream = TcpStream::connect_timeout(&addr, PATIENCE).expect("the listener accepts");

@@ -7,6 +7,7 @@ use crate::error::{Error, Kind};
 use crate::pg::TransactionStatus;
 
 use super::super::meter::Meter;
+use super::super::pipe::HIGH_WATER;
 
 /// Periods that end a client's wait or its session. Zero = never.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,7 +41,9 @@ pub(super) fn overdue(limits: &Limits, engine: &Engine, meter: &Meter, now: Inst
     let over = |limit: Duration, since: Instant| !limit.is_zero() && now.saturating_duration_since(since) >= limit;
     if engine.is_busy() {
         let since = meter.busy_since();
-        if over(limits.query * 2 + GRACE, since) && !limits.query.is_zero() {
+        // A client that does not read hides whether the cancel has worked: its server is not kept for that.
+        let grace = if engine.client_out.len() >= HIGH_WATER { Duration::ZERO } else { GRACE };
+        if over(limits.query * 2 + grace, since) && !limits.query.is_zero() {
             let text = format!("the statement ran longer than query_timeout ({:?}) and could not be cancelled", limits.query);
             return Some(Overdue::End(Error::new(Kind::QueryTimeout, text)));
         }

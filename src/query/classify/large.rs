@@ -18,7 +18,14 @@ pub(super) fn describe(shape: &Shape) -> Option<Statement> {
     if WORDS.iter().any(|word| memmem::find(&text, word.as_bytes()).is_some()) {
         return None;
     }
-    Some(Statement { may_write: true, locking: true, value_functions: true, time_words: true, ..Statement::empty(kind) })
+    Some(Statement {
+        may_write: true,
+        locking: true,
+        value_functions: true,
+        time_words: true,
+        parameters: None,
+        ..Statement::empty(kind)
+    })
 }
 
 fn kind_of(text: &[u8]) -> Option<Kind> {

@@ -198,6 +198,25 @@ fn it_is_bounded_in_entries_and_in_bytes() {
 }
 
 #[test]
+fn parameters_as_postgres_would_count_them() {
+    for (sql, declared, wanted) in [
+        ("select 1", 0, Some(0)),
+        ("select 1", 2, Some(2)),
+        ("select $1::int where $3::text is null and $2::int = 1", 1, Some(3)),
+        ("insert into t values ($1, $2) on conflict do nothing", 0, Some(2)),
+        ("explain select $1::int", 0, Some(1)),
+        ("create table t as select $1::int", 0, Some(1)),
+        ("declare c cursor for select $1::int", 0, Some(1)),
+        ("copy (select $1) to stdout", 0, Some(0)),
+        ("prepare p as select $1", 0, Some(0)),
+        ("begin", 1, Some(1)),
+        ("selec 1", 0, None),
+    ] {
+        assert_eq!(classify(sql).parameter_count(declared), wanted, "{sql}");
+    }
+}
+
+#[test]
 fn deep_nesting_on_a_small_stack() {
     let deep = || {
         let n = 4_000;

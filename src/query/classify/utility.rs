@@ -2,12 +2,12 @@
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    CopyStmt, DeclareCursorStmt, DiscardMode, DiscardStmt, ExplainStmt, Node, RangeVar, SelectStmt, TransactionStmt,
+    CopyStmt, DeclareCursorStmt, DiscardMode, DiscardStmt, DoStmt, ExplainStmt, Node, RangeVar, SelectStmt, TransactionStmt,
     TransactionStmtKind, TruncateStmt,
 };
 use serde_json::Value;
 
-use super::super::{CopyKind, Effects, Kind, RelationName, Statement, TransactionVerb};
+use super::super::{Body, CopyKind, Effects, Kind, RelationName, Statement, TransactionVerb, scan_body};
 use super::{setting, walk};
 
 const CURSOR_OPT_HOLD: i32 = 0x0020;
@@ -42,20 +42,69 @@ pub(super) fn describe(node: &NodeEnum) -> Option<Statement> {
         NodeEnum::DeallocateStmt(which) if which.isall || which.name.is_empty() => {
             session(&mut found, Kind::Discard, Effects::RESTORE);
         }
-        NodeEnum::DeallocateStmt(_) => session(&mut found, Kind::Deallocate, Effects::DEALLOCATE),
-        NodeEnum::PrepareStmt(_) => session(&mut found, Kind::Prepare, Effects::PREPARE),
+        NodeEnum::DeallocateStmt(which) => {
+            found.statement_name = Some(which.name.as_str().into());
+            session(&mut found, Kind::Deallocate, Effects::DEALLOCATE);
+        }
+        NodeEnum::PrepareStmt(prepare) => {
+            found.statement_name = Some(prepare.name.as_str().into());
+            session(&mut found, Kind::Prepare, Effects::PREPARE);
+        }
         // What it runs is in another text.
-        NodeEnum::ExecuteStmt(_) => unknown(&mut found, Kind::Execute, Effects::PREPARE | Effects::OPAQUE, false),
+        NodeEnum::ExecuteStmt(execute) => {
+            found.statement_name = Some(execute.name.as_str().into());
+            unknown(&mut found, Kind::Execute, Effects::PREPARE, false);
+        }
         NodeEnum::LoadStmt(_) => unknown(&mut found, Kind::Load, Effects::LOAD, false),
-        NodeEnum::DoStmt(_) => unknown(&mut found, Kind::Do, Effects::OPAQUE, true),
-        NodeEnum::CallStmt(_) => unknown(&mut found, Kind::Call, Effects::OPAQUE, true),
+        NodeEnum::DoStmt(code) => {
+            found.body = Some(Box::new(body(code)));
+            let names = if handles_statements(code) { Effects::PREPARE | Effects::DEALLOCATE } else { Effects::NONE };
+            unknown(&mut found, Kind::Do, names, true);
+        }
+        // The procedure is among its functions.
+        NodeEnum::CallStmt(_) => unknown(&mut found, Kind::Call, Effects::NONE, true),
         NodeEnum::VacuumStmt(_) | NodeEnum::ClusterStmt(_) | NodeEnum::ReindexStmt(_) | NodeEnum::CheckPointStmt(_) => {
             unknown(&mut found, Kind::Vacuum, Effects::NONE, true);
         }
         _ => changed_catalog(node, &mut found),
     }
+    if !is_analysed_when_prepared(node) {
+        found.parameters = Some(0);
+    }
     settle(&mut found);
     Some(found)
+}
+
+/// Postgres looks for parameters in these when they are prepared; what others hold is found when they run. The query
+/// inside an EXPLAIN has been judged by itself.
+fn is_analysed_when_prepared(node: &NodeEnum) -> bool {
+    matches!(
+        node,
+        NodeEnum::SelectStmt(_)
+            | NodeEnum::InsertStmt(_)
+            | NodeEnum::UpdateStmt(_)
+            | NodeEnum::DeleteStmt(_)
+            | NodeEnum::MergeStmt(_)
+            | NodeEnum::DeclareCursorStmt(_)
+            | NodeEnum::ExplainStmt(_)
+            | NodeEnum::CreateTableAsStmt(_)
+            | NodeEnum::CallStmt(_)
+    )
+}
+
+/// What stands in a DO.
+#[allow(clippy::wildcard_enum_match_arm, reason = "only strings are looked for")]
+fn body(code: &DoStmt) -> Body {
+    let option = |wanted: &str| {
+        code.args.iter().filter_map(|node| node.node.as_ref()).find_map(|node| match node {
+            NodeEnum::DefElem(option) if option.defname == wanted => match inner(option.arg.as_deref())? {
+                NodeEnum::String(text) => Some(text.sval.as_str()),
+                _ => None,
+            },
+            _ => None,
+        })
+    };
+    scan_body(option("as").unwrap_or_default().as_bytes(), option("language").unwrap_or("plpgsql"))
 }
 
 /// SELECT, INSERT, UPDATE, DELETE, MERGE, on their own or inside another statement.
@@ -241,6 +290,12 @@ fn harmless(found: &mut Statement, kind: Kind) {
 fn session(found: &mut Statement, kind: Kind, effects: Effects) {
     found.kind = kind;
     found.effects.insert(effects);
+}
+
+/// Whether the block speaks of prepared statements. Those that a function of its would drop are not seen here.
+fn handles_statements(block: &DoStmt) -> bool {
+    let text = serde_json::to_string(block).unwrap_or_default().to_ascii_lowercase();
+    ["deallocate", "discard", "prepare"].iter().any(|word| text.contains(word))
 }
 
 /// It may write relations that it does not name.

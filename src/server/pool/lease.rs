@@ -71,6 +71,13 @@ impl<K: Connector> Lease<K> {
         self.held.as_ref().map_or_else(SetId::default, Held::set)
     }
 
+    /// It is of another set from here on.
+    pub fn move_to(&mut self, set: SetId) {
+        if let Some(held) = self.held.as_mut() {
+            self.pool.0.ledger.lock().move_to(held, set);
+        }
+    }
+
     /// The pool it belongs to.
     pub fn pool(&self) -> &ServerPool<K> {
         &self.pool
@@ -120,14 +127,19 @@ pub struct Ticket<K: Connector> {
 }
 
 enum Waiting<K: Connector> {
-    Queued(oneshot::Receiver<Result<Lease<K>>>, WaitId),
+    /// Without a number: for a connection that is being checked.
+    Queued(oneshot::Receiver<Result<Lease<K>>>, Option<WaitId>),
     Refused(Error),
     Done,
 }
 
 impl<K: Connector> Ticket<K> {
     pub(super) fn new(pool: ServerPool<K>, answer: oneshot::Receiver<Result<Lease<K>>>, id: WaitId) -> Self {
-        Self { pool, state: Waiting::Queued(answer, id) }
+        Self { pool, state: Waiting::Queued(answer, Some(id)) }
+    }
+
+    pub(super) fn checking(pool: ServerPool<K>, answer: oneshot::Receiver<Result<Lease<K>>>) -> Self {
+        Self { pool, state: Waiting::Queued(answer, None) }
     }
 
     pub(super) fn refused(pool: ServerPool<K>, error: Error) -> Self {
@@ -160,7 +172,7 @@ impl<K: Connector> Drop for Ticket<K> {
         let Waiting::Queued(answer, id) = &mut self.state else {
             return;
         };
-        let left = self.pool.0.ledger.lock().abandon(*id);
+        let left = id.and_then(|id| self.pool.0.ledger.lock().abandon(id));
         if left.is_some() {
             return;
         }

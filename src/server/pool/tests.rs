@@ -321,6 +321,28 @@ async fn the_janitor_keeps_connections_warm_and_probes_them() {
 }
 
 #[tokio::test]
+async fn without_a_delay_each_checkout_asks_the_server_first() {
+    let (pool, server) = pool(2);
+    let mut options = options(2);
+    options.settings.check_delay = Duration::ZERO;
+    pool.reconfigure(options);
+    let probes = || server.probes.load(Ordering::SeqCst);
+    fill(&pool, 2).await;
+    assert_eq!(probes(), 0, "what has just logged in answers");
+    for asked in 1..=3 {
+        checkout(&pool, A).await.unwrap().release(Disposition::Reuse);
+        assert_eq!(probes(), asked);
+    }
+    // A client that leaves in between takes nothing along.
+    drop(wait(&pool));
+    settled(|| pool.snapshot().counts.idle == 2).await;
+    let dials = server.dials.load(Ordering::SeqCst);
+    server.mute.store(true, Ordering::SeqCst);
+    let lease = checkout(&pool, A).await.unwrap();
+    assert!(lease.id >= 2 && server.dials.load(Ordering::SeqCst) > dials, "those that do not answer are replaced");
+}
+
+#[tokio::test]
 async fn another_size_takes_effect_while_in_use() {
     let (pool, server) = pool(1);
     let first = checkout(&pool, A).await.unwrap();

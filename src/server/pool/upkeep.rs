@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use super::{Connector, Options, PooledConn, ServerPool, Waiter, copy, within};
+use super::{Checkout, Connector, Disposition, Options, PooledConn, ServerPool, Waiter, copy, within};
 use crate::error::{Error, Kind};
-use crate::pool::{CloseReason, Counts, Due, Held, Settings};
+use crate::pool::{CloseReason, Counts, Due, Held, SetId, Settings};
 
 impl<K: Connector> ServerPool<K> {
     /// No connections are given out until `resume`: clients queue up. Leased ones are closed as they come back; `quiet` tells
@@ -116,6 +116,25 @@ impl<K: Connector> ServerPool<K> {
         let due: Due<K::Conn> = ledger.due(now);
         drop(ledger);
         pool.settle(given, due);
+    }
+
+    /// `check_delay` zero: the client gets the connection when it has answered, or else the next one.
+    pub(super) async fn check_first(self, held: Held<K::Conn>, set: SetId, waiter: Waiter<K>) {
+        let mut lease = super::Lease::new(self, held);
+        let limit = lease.pool().0.dialling.lock().connect_timeout;
+        let given = if within(limit, lease.probe()).await.unwrap_or(false) {
+            Ok(lease)
+        } else {
+            let pool = lease.pool().clone();
+            lease.release(Disposition::Close);
+            match pool.try_checkout(set) {
+                Checkout::Ready(lease) => Ok(lease),
+                Checkout::Wait(ticket) => ticket.await,
+            }
+        };
+        if let Err(Ok(lease)) = waiter.send(given) {
+            lease.release(Disposition::Reuse);
+        }
     }
 
     fn refuse(&self, expired: Vec<Waiter<K>>, counts: &Counts, settings: &Settings) {
