@@ -20,17 +20,18 @@ use tracing::{error, info, warn};
 
 use crate::admin::Admin;
 use crate::admin::console::{Operator, Shutdown};
-use crate::auth::Verifiers;
+use crate::auth::{Credentials, Verifiers};
 use crate::catalog::RoutineWatcher;
 use crate::client::login::{LoginContext, Queries};
 use crate::client::{Counts, DRAIN_LIMIT, Database, Gate, listen, set_mode};
-use crate::config::{Config, Listen, TlsMode, reload};
+use crate::config::{self, Config, Listen, TlsMode, reload};
 use crate::demo::Running;
 use crate::engine::Shared;
 use crate::error::{Error, Kind, Result};
+use crate::listen::Hub;
 use crate::net::{Listener, TcpOptions, random, tls};
 use crate::query::Classifier;
-use crate::server::Target;
+use crate::server::{Account, Fanout, Target};
 use crate::source::Source;
 
 use self::cached::Caches;
@@ -94,12 +95,13 @@ impl App {
         let classifier = Arc::new(Classifier::default());
         let prefix = prefix()?;
         let mut caches = Caches::new(&config);
-        let (mut databases, mut routines) = (Vec::new(), Vec::new());
+        let (mut databases, mut routines, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
         for section in &config.databases {
             let target = Target::new(&section.upstream, tcp_options(&config.listen))?;
             let cache = caches.open(&config, section, &target)?;
             let mut shared = Shared::new(Arc::clone(&classifier), &prefix, cache);
             set_mode(&mut shared, config.pool.mode);
+            tasks.extend(listen_for_clients(&mut shared, section, &target));
             let published = routines::publish(&mut shared, config.pool.mode);
             let database = Database::new(&section.name, target, shared);
             let every = config.invalidation.catalog_check;
@@ -118,7 +120,7 @@ impl App {
         let figures = Arc::new(Figures::new(Arc::clone(&gate), Arc::clone(&context), caches.handles(), source));
         let operator: Arc<dyn Operator> = Arc::clone(&figures) as Arc<dyn Operator>;
         let _first = gate.console.set(Arc::downgrade(&operator));
-        let mut app = Self { gate, context, figures, tasks: Vec::new(), caches, routines, stop, address: None, admin: None };
+        let mut app = Self { gate, context, figures, tasks, caches, routines, stop, address: None, admin: None };
         app.listen(&config, &stopping)?;
         app.serve_admin(&config).await?;
         app.warm_up(&config);
@@ -251,6 +253,21 @@ fn apply(config: Config, gate: &Gate, context: &ArcSwap<LoginContext>) -> Result
     tokio::spawn(context.load_full().prepare());
     gate.reconfigure(&config);
     Ok(changes.iter().map(described).collect())
+}
+
+/// Where clients have no server of their own, one connection listens for all.
+fn listen_for_clients(shared: &mut Shared, section: &config::Database, target: &Target) -> Option<JoinHandle<()>> {
+    if shared.session_mode {
+        return None;
+    }
+    let (hub, upstream) = (Arc::new(Hub::default()), &section.upstream);
+    shared.hub = Some(Arc::clone(&hub));
+    let account = Account {
+        user: upstream.user.as_str().into(),
+        credentials: Arc::new(Credentials::configured(upstream.password.as_ref().map(|password| password.expose().as_str()))),
+        database: upstream.database.as_str().into(),
+    };
+    Some(tokio::spawn(Fanout::new(hub, &section.name, target.clone(), account).run()))
 }
 
 fn described(change: &reload::Change) -> String {

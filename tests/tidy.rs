@@ -30,6 +30,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("plan", 1),
     ("cache", 1),
     ("invalidation", 1),
+    ("listen", 1),
     ("pool", 1),
     ("engine", 2),
     ("net", 3),

@@ -33,7 +33,7 @@ struct Console {
 
 /// Serves the client until it goes.
 pub(super) async fn serve(client: LoggedIn, gate: &Gate, operator: Arc<dyn Operator>) -> Result<()> {
-    let slot = super::session::register(&client, gate)?;
+    let slot = super::session::register(&client, gate, None)?;
     let mut out = client.pending;
     Session::greet(&mut out);
     let key = slot.key();

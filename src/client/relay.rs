@@ -6,6 +6,7 @@
 mod end;
 mod input;
 mod limits;
+mod notify;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,6 +19,7 @@ use tokio::time::Sleep;
 use crate::cache::Joined;
 use crate::engine::{Engine, Release};
 use crate::error::{Error, Kind, SqlState};
+use crate::listen::Passage;
 use crate::net::Stream;
 use crate::server::{Dialer, Disposition, Guest, Lease, ServerPool, Set, Slot, Target, Ticket};
 use crate::session::Settings;
@@ -58,8 +60,13 @@ pub(super) struct Relay {
     ending: Option<End>,
     /// The statement has run too long, and Postgres has been asked to cancel it.
     cancelled: bool,
+    /// What the server has sent stays where it is until this gate opens.
+    hold: Option<Opening>,
     _guest: Guest,
 }
+
+/// A gate that is waited for.
+type Opening = Pin<Box<dyn Future<Output = Passage> + Send>>;
 
 enum Wait {
     /// For bytes of the client.
@@ -69,6 +76,7 @@ enum Wait {
     Server(Ticket<Dialer>),
     Replies,
     Flight(Pin<Box<dyn Future<Output = Joined> + Send>>),
+    Gate(Opening),
 }
 
 /// How a session ended.
@@ -150,6 +158,7 @@ impl Relay {
             kept: 0,
             ending: None,
             cancelled: false,
+            hold: None,
             _guest: guest,
         }
     }
@@ -195,6 +204,7 @@ impl Relay {
             let mut moved = self.server_turn(cx, buffer, now);
             moved |= self.wait_turn(cx, now);
             moved |= self.client_turn(cx, buffer, now);
+            moved |= self.notify_turn(cx);
             // Room that has come up lets the other side be read again, and nobody would wake us for that.
             moved |= self.flush(cx);
             self.meter.take(&mut self.engine);
@@ -216,6 +226,9 @@ impl Relay {
         if self.ending.is_some() || self.engine.client_out.len() >= HIGH_WATER {
             self.engine.client_stalls();
             return false;
+        }
+        if self.hold.is_some() {
+            return self.hold_turn(cx, now);
         }
         let Some(lease) = self.lease.as_mut() else { return false };
         match pipe::poll_read(&mut lease.stream, cx, buffer) {
@@ -243,6 +256,7 @@ impl Relay {
         }
         match self.engine.on_server(fresh, now) {
             Ok(taken) => {
+                self.hold_at(taken.want);
                 let relay = fresh.get(taken.relay).unwrap_or_default();
                 let written = pipe::write_on(&mut self.stream, cx, &mut self.engine.client_out, relay);
                 self.client_got(written);
@@ -287,14 +301,11 @@ impl Relay {
             Release::Reuse => Disposition::Reuse,
             Release::Close => Disposition::Close,
         };
-        if self.slot.release() {
-            return lease.release(disposition);
-        }
+        let Some(holding) = self.slot.release() else { return lease.release(disposition) };
         // A cancel request for this server is on its way: nobody may have it before that is over.
-        let slot = Arc::clone(&self.slot);
         tokio::spawn(async move {
-            slot.settled().await;
-            lease.release(disposition);
+            let arrived = holding.settled().await;
+            lease.release(if arrived { disposition } else { Disposition::Close });
         });
     }
 
@@ -339,6 +350,7 @@ impl Relay {
     fn wait_turn(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         match &mut self.wait {
             Wait::Input { .. } | Wait::Replies => false,
+            Wait::Gate(_) => self.gate_turn(cx, now),
             Wait::Flight(landed) => {
                 let Poll::Ready(outcome) = landed.as_mut().poll(cx) else { return false };
                 self.slot.set_waiting(false);
@@ -351,6 +363,10 @@ impl Relay {
                 let Poll::Ready(outcome) = Pin::new(ticket).poll(cx) else { return false };
                 self.meter.waited(now);
                 match outcome {
+                    Ok(lease) if self.slot.take_queued_cancel() => {
+                        lease.release(Disposition::Reuse);
+                        self.refuse_batch(&cancelled(), cx, now);
+                    }
                     Ok(lease) => {
                         self.adopt(lease);
                         self.feed_inbox(cx, now);
@@ -409,8 +425,7 @@ impl Relay {
             if matches!(self.wait, Wait::Server(_)) {
                 self.meter.waited(now);
             }
-            let error = Error::new(Kind::CheckoutTimeout, "canceling statement due to user request");
-            self.refuse_batch(&error.with_sqlstate(SqlState(*b"57014")), cx, now);
+            self.refuse_batch(&cancelled(), cx, now);
             // What it waits for now has not been polled yet.
             cx.waker().wake_by_ref();
         }
@@ -461,6 +476,11 @@ impl Relay {
             }
         }
     }
+}
+
+/// The client has cancelled what it was waiting for: in Postgres's words.
+fn cancelled() -> Error {
+    Error::new(Kind::CheckoutTimeout, "canceling statement due to user request").with_sqlstate(SqlState(*b"57014"))
 }
 
 /// A drain does not wait longer for a client that stands still.

@@ -59,8 +59,8 @@ async fn open(client: &LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) -> Result<
     let dialed = if limit.is_zero() { Ok(dialing.await) } else { tokio::time::timeout(limit, dialing).await };
     let late = |_| Error::new(Kind::Connect, "no replication connection to Postgres within connect_timeout");
     let dialed = dialed.map_err(late).and_then(|dialed| dialed).map_err(Error::fatal)?;
-    let slot = register(client, gate)?;
-    slot.lease(&Arc::new(database.target.clone()), dialed.key.as_ref(), Instant::now());
+    let slot = register(client, gate, None)?;
+    slot.lease(&Arc::new(database.target.clone()), dialed.key.as_ref(), dialed.stream.is_tls(), Instant::now());
     Ok((dialed, slot, Arc::clone(&database.traffic)))
 }
 

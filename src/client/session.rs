@@ -154,7 +154,9 @@ async fn open(client: &mut LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) -> Res
     let mut engine = Engine::new(Arc::clone(&database.shared), known.reader, Arc::clone(&parameters), Instant::now());
     engine.start_with(own);
     let guest = Dialer::enter(&pool);
-    greet(client, gate, engine, &parameters).map(|(engine, slot)| Opened {
+    // In session mode the client is called what its server is called: Postgres knows it by that.
+    let pid = lease.as_ref().and_then(|lease| lease.state.as_ref()?.key.as_ref()).map(|key| key.pid);
+    greet(client, gate, engine, &parameters, pid).map(|(engine, slot)| Opened {
         engine,
         guest,
         pool,
@@ -183,8 +185,8 @@ async fn introduce(pool: &ServerPool<Dialer>, set: &Set, keep: bool) -> Result<(
     Ok((known, None))
 }
 
-/// A key to cancel with, and a card for the console.
-pub(super) fn register(client: &LoggedIn, gate: &Gate) -> Result<Arc<Slot>> {
+/// A key to cancel with, and a card for the console. `own`: the process id of the server that it has for good.
+pub(super) fn register(client: &LoggedIn, gate: &Gate, own: Option<i32>) -> Result<Arc<Slot>> {
     // Protocol 3.0 has room for four bytes.
     let secret: [u8; 32] = random()?;
     let length = if client.version.minor >= 2 { 32 } else { 4 };
@@ -199,14 +201,21 @@ pub(super) fn register(client: &LoggedIn, gate: &Gate) -> Result<Arc<Slot>> {
         tls: client.stream.is_tls(),
         since: SystemTime::now(),
     };
-    Ok(gate.registry.register(secret.get(..length).unwrap_or_default(), card))
+    Ok(gate.registry.register(secret.get(..length).unwrap_or_default(), card, own))
 }
 
 /// Postgres cuts it there.
 const MAX_APPLICATION: usize = 63;
 
-fn greet(client: &mut LoggedIn, gate: &Gate, mut engine: Engine, parameters: &Parameters) -> Result<(Engine, Arc<Slot>)> {
-    let slot = register(client, gate)?;
+fn greet(
+    client: &mut LoggedIn,
+    gate: &Gate,
+    mut engine: Engine,
+    parameters: &Parameters,
+    own: Option<i32>,
+) -> Result<(Engine, Arc<Slot>)> {
+    let slot = register(client, gate, own)?;
+    engine.identify(slot.key().pid);
     engine.client_out = greeting(client, &slot, parameters.iter());
     Ok((engine, slot))
 }

@@ -123,7 +123,7 @@ impl Engine {
         {
             server.doubt();
         }
-        let pins = Pins::of(class.effects);
+        let pins = self.without_listen(Pins::of(class.effects), class);
         let new = pins.without(self.session.pins);
         self.session.pins = self.session.pins.union(pins);
         self.tally.pins = self.tally.pins.union(new);

@@ -123,6 +123,9 @@ impl Engine {
         if self.server.is_none() {
             return Ok(Next::Wants(Want::Server));
         }
+        if let Some(want) = self.must_listen(&message, rest.get(here..).unwrap_or_default(), route) {
+            return Ok(Next::Wants(want));
+        }
         if self.must_learn(&message, route) || self.must_settle(&message, route) {
             return Ok(Next::Wants(Want::Replies));
         }
@@ -357,6 +360,7 @@ impl Engine {
         if !class.effects.is_empty() || !class.local_settings.is_empty() || !self.session.pins.is_empty() {
             self.note_effects(class);
         }
+        self.note_listening(class);
         if class.kind == Kind::Prepare {
             self.note_prepared(class);
         } else {

@@ -31,8 +31,10 @@ mod decide;
 mod depend;
 mod failed;
 mod follow;
+mod heard;
 mod intake;
 mod ledger;
+mod listen;
 mod own_names;
 mod read;
 mod renamed;
@@ -54,6 +56,7 @@ use std::time::Instant;
 
 use crate::cache;
 use crate::error::{Error, Severity};
+use crate::listen::Gate;
 use crate::pg::TransactionStatus;
 use crate::query::Statement;
 use crate::session::{Pin, Pins, Session};
@@ -61,6 +64,7 @@ use crate::wire::Header;
 use crate::wire::frontend::tag;
 
 use self::follow::Aftermath;
+use self::listen::Listening;
 use self::read::Reads;
 
 pub use self::ledger::{Ask, Desync, Ledger, Local, Owner, Receipt};
@@ -107,6 +111,11 @@ pub struct Engine {
     /// The server is free to go.
     release: Option<Release>,
     reads: Option<Box<Reads>>,
+    listening: Option<Box<Listening>>,
+    /// A statement that may listen has been prepared.
+    may_listen: bool,
+    /// The client's process id, as far as it knows.
+    pid: i32,
     /// CommandComplete of a read that is kept is in the bytes at hand.
     complete_fill: bool,
     /// Messages of a batch have been sent, but not its Sync.
@@ -213,6 +222,8 @@ pub enum Want {
     Replies,
     /// The result of another client's query: [`Engine::joined`].
     Flight(cache::Join),
+    /// The connection that listens for all clients: [`Engine::gate_passed`]. Until then neither side is read.
+    Gate(Gate),
     /// Nothing: the client has said goodbye.
     Goodbye,
 }
@@ -274,6 +285,9 @@ impl Engine {
             local_settings: false,
             release: None,
             reads,
+            listening: None,
+            may_listen: false,
+            pid: 0,
             complete_fill: false,
             open_batch: false,
             refused: false,
@@ -300,6 +314,7 @@ impl Engine {
         self.read_as(&server.reader);
         self.release = None;
         self.server = Some(server);
+        self.listen_leased();
         if !is_adapted {
             self.adapt();
         }
@@ -368,6 +383,7 @@ impl Engine {
     /// [`Engine::on_server`].
     pub fn hang_up(&mut self) {
         self.abandon_reads();
+        self.listening = None;
         let Some(server) = self.server.as_mut() else { return };
         // A batch without its Sync leaves an implicit transaction open, even when all of it is answered.
         let between = self.status == TransactionStatus::Idle && !self.open_batch;

@@ -42,10 +42,14 @@ impl Engine {
             }
             let Some(header) = Header::peek(rest).map_err(|_| broken("a message of impossible length"))? else { break };
             let here = header.len.min(rest.len());
-            if here < header.len && (is_read_whole(header)? || self.is_learning(header) || self.is_inquiring(header)) {
+            let whole = || self.is_learning(header) || self.is_inquiring(header) || self.is_answer(header);
+            if here < header.len && (is_read_whole(header)? || whole()) {
                 break;
             }
             let body = rest.get(Header::LEN..here).unwrap_or_default();
+            if let Some(want) = self.before_ready(header.tag, body, &mut route) {
+                return Ok(Taken { consumed: at, relay: route.into_relay(), want });
+            }
             let sink = self.reply(header.tag, body, here == header.len, &mut route)?;
             if sink == Sink::Capture {
                 self.note_kept(header.tag, header.len);
@@ -76,9 +80,10 @@ impl Engine {
     fn reply(&mut self, message: u8, body: &[u8], whole: bool, route: &mut Route<'_>) -> Result<Sink, Error> {
         match message {
             // Rows first: they are most of what there is, and cost the ledger nothing.
+            tag::DATA_ROW if self.note_channel(body) => return Ok(Sink::Drop),
             tag::DATA_ROW => return self.row(body, whole),
             tag::NOTICE_RESPONSE => return Ok(self.sink_of_notice()),
-            tag::NOTIFICATION_RESPONSE => return Ok(Sink::Client),
+            tag::NOTIFICATION_RESPONSE => return Ok(self.own_notification(body, route)),
             tag::PARAMETER_STATUS => return Ok(self.parameter_changed(body)),
             _ => {}
         }
@@ -229,7 +234,7 @@ impl Engine {
             self.completed(message, body, owed.owner);
             self.accepted(owed.undo.as_deref());
         }
-        Ok(sink_of(owed.owner))
+        Ok(if self.withholds(message, owed.owner) { Sink::Drop } else { sink_of(owed.owner) })
     }
 
     /// A Parse by name has succeeded.
@@ -321,7 +326,9 @@ impl Engine {
             return;
         }
         if server.ledger.is_uncertain() {
-            self.send_marker();
+            return self.send_marker();
+        }
+        if self.ask_for_channels() {
             return;
         }
         self.local_settings = false;
@@ -439,10 +446,9 @@ fn sink_of(owner: Owner) -> Sink {
 
 fn is_read_whole(header: Header) -> Result<bool, Error> {
     match header.tag {
-        tag::READY_FOR_QUERY | tag::COMMAND_COMPLETE | tag::PARAMETER_STATUS if header.len > READ_MAX => {
-            Err(broken("a status message of impossible length"))
+        tag::READY_FOR_QUERY | tag::COMMAND_COMPLETE | tag::PARAMETER_STATUS | tag::NOTIFICATION_RESPONSE => {
+            if header.len > READ_MAX { Err(broken("a status message of impossible length")) } else { Ok(true) }
         }
-        tag::READY_FOR_QUERY | tag::COMMAND_COMPLETE | tag::PARAMETER_STATUS => Ok(true),
         // Its severity says whether the connection is about to end.
         tag::ERROR_RESPONSE => Ok(header.len <= READ_MAX),
         _ => Ok(false),

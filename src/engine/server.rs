@@ -7,6 +7,7 @@ use crate::plan::ServerPlans;
 use crate::session::{Defaults, Settings, UnnamedId};
 
 use super::ledger::Ledger;
+use super::listen::ServerSender;
 use super::shared::Reader;
 
 /// The protocol-level state of a server connection.
@@ -33,6 +34,12 @@ pub struct Server {
     pub dirty: bool,
     /// Something ran that DISCARD ALL does not undo: nobody else gets it.
     pub spoiled: bool,
+    /// It listens on channels of the client that has it.
+    pub(super) listens: bool,
+    /// Notifications of its client may be on their way to those who listen.
+    pub(super) notified: bool,
+    /// Whose notifications those of this server are.
+    pub(super) sender: ServerSender,
     /// Something ran that may have dropped prepared statements unseen (DO, CALL): none is taken for present from before.
     pub(super) doubtful: bool,
     /// Statements under a client's own name that were needed to make Postgres refuse that name.
@@ -74,6 +81,9 @@ impl Server {
             stand_in: StandIn::None,
             dirty: false,
             spoiled: false,
+            listens: false,
+            notified: false,
+            sender: None,
             doubtful: false,
             litter: Vec::new(),
         }

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use crate::cache::{Database, NoCache, PlanMemo, ReadPlan, Rules, read_plan};
 use crate::invalidation::{Footprint, Names, Scope, footprint};
+use crate::listen::Hub;
 use crate::plan::Plans;
 use crate::query::{
     Classifier, Effects, FunctionClass, Routines, Snapshot, Statement, Traces, is_builtin_function, parse_search_path,
@@ -33,6 +34,8 @@ pub struct Shared {
     pub statement_mode: bool,
     /// The result cache, unless it is off.
     pub cache: Option<CacheShared>,
+    /// Listens for all clients; None = each listens for itself, on a server of its own.
+    pub hub: Option<Arc<Hub>>,
     /// What functions of users leave behind, as read last; None while it is not known.
     pub routines: Box<dyn Fn() -> Option<Arc<Routines>> + Send + Sync>,
     /// Told that the schema may have changed: the routines are to be read again.
@@ -57,6 +60,7 @@ impl Shared {
             session_mode: false,
             statement_mode: false,
             cache,
+            hub: None,
             routines: Box::new(|| None),
             routines_wanted: Arc::new(Notify::new()),
             opaque: Arc::new(opaque),

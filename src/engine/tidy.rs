@@ -18,7 +18,7 @@ impl Engine {
     /// Between transactions: statements that only served to provoke an error go, and what a session left behind.
     /// False when there was nothing to do.
     pub(super) fn tidy_server(&mut self) -> bool {
-        let stays = !self.session.pins.is_empty();
+        let (stays, unlistened) = (!self.session.pins.is_empty(), self.unlisten_server());
         let Some(server) = self.server.as_mut() else { return false };
         let discard = std::mem::take(&mut server.dirty);
         if discard {
@@ -34,7 +34,7 @@ impl Engine {
             server.unnamed = None;
             server.stand_in = StandIn::Ready;
         }
-        if discard || restore {
+        if discard || restore || unlistened {
             return true;
         }
         if server.litter.is_empty() {

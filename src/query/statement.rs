@@ -276,6 +276,8 @@ pub struct Statement {
     pub sees_session: bool,
     /// SET LOCAL, or `set_config()`: for the rest of the transaction names and literals may mean something else.
     pub sets_local: bool,
+    /// Channels that LISTEN names.
+    pub listens: Vec<Box<str>>,
     /// COPY's other end.
     pub copy: Option<CopyKind>,
     /// Exactly one SELECT, VALUES or TABLE, without INTO, locking clause or data-modifying CTE.
@@ -373,6 +375,7 @@ impl Statement {
             sampling: false,
             sees_session: false,
             sets_local: false,
+            listens: Vec::new(),
             copy: None,
             single_read: false,
             may_write: false,
@@ -416,6 +419,7 @@ impl Statement {
             + self.shown.0.len()
             + [&self.reads, &self.writes, &self.functions, &self.types, &self.operators].map(|l| names(l)).iter().sum::<usize>()
             + words(&self.cte_names)
+            + words(&self.listens)
             + words(&self.fields)
             + words(&self.settings)
             + words(&self.local_settings)

@@ -94,15 +94,16 @@ pub async fn dial(target: &Target, login: &Login) -> Result<Dialed, Error> {
 }
 
 /// Asks the server to cancel what the connection of this key is doing, and returns when it has seen to it: Postgres answers
-/// by closing.
-pub async fn cancel(target: &Target, key: &BackendKey) -> Result<(), Error> {
+/// by closing. `encrypted` as the connection itself is: those from whom the session is hidden must not see its key.
+pub async fn cancel(target: &Target, key: &BackendKey, encrypted: bool) -> Result<(), Error> {
     let stream = connect(target).await.map_err(|error| unreachable(target, error))?;
-    let (tls, _) = attempts(target);
     let mut stream = match stream {
-        // The key must not be seen on the way by those from whom the session itself is hidden.
-        Stream::Tcp(stream) if tls => encrypt(target, stream).await.map_err(|failure| failure.error)?,
+        Stream::Tcp(stream) if encrypted => encrypt(target, stream).await.map_err(|failure| failure.error)?,
         stream @ (Stream::Tcp(_) | Stream::Unix(_) | Stream::ServerTls(_) | Stream::ClientTls(_)) => stream,
     };
+    if encrypted && !stream.is_tls() {
+        return Err(failed(&target.host, "it takes no TLS for a cancel request, though it did for the session"));
+    }
     let mut request = Vec::new();
     startup::cancel(key, &mut request);
     let lost = |error: io::Error| unreachable(target, error);

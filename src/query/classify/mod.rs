@@ -159,6 +159,7 @@ fn united(mut a: Statement, b: Statement) -> Statement {
     a.sampling |= b.sampling;
     a.sees_session |= b.sees_session;
     a.sets_local |= b.sets_local;
+    a.listens.extend(b.listens);
     a.copy = a.copy.or(b.copy);
     a.single_read = false;
     a.may_write |= b.may_write;

@@ -33,7 +33,10 @@ pub(super) fn describe(node: &NodeEnum) -> Option<Statement> {
         NodeEnum::ClosePortalStmt(_) => harmless(&mut found, Kind::ClosePortal),
         NodeEnum::NotifyStmt(_) => harmless(&mut found, Kind::Notify),
         NodeEnum::LockStmt(_) => harmless(&mut found, Kind::Lock),
-        NodeEnum::ListenStmt(_) => session(&mut found, Kind::Listen, Effects::LISTEN),
+        NodeEnum::ListenStmt(listen) => {
+            session(&mut found, Kind::Listen, Effects::LISTEN);
+            found.listens.push(listen.conditionname.as_str().into());
+        }
         NodeEnum::UnlistenStmt(_) => session(&mut found, Kind::Unlisten, Effects::RESTORE),
         // DEALLOCATE ALL needs no name to be known.
         NodeEnum::DeallocateStmt(which) if which.isall || which.name.is_empty() => {

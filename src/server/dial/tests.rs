@@ -83,6 +83,39 @@ async fn a_server_without_a_key_is_a_server() {
     assert_eq!(dial(&target, &login()).await.unwrap().key, None);
 }
 
+/// As protocol 3.2 allows it: up to 256 bytes.
+#[tokio::test]
+async fn a_long_key_is_kept_and_shown_to_cancel() {
+    let mut out = Vec::new();
+    Authentication::Ok.encode(&mut out);
+    BackendKeyData { pid: 7, secret: &[9; 256] }.encode(&mut out);
+    ready_for_query(TransactionStatus::Idle, &mut out);
+    let (address, _) = server(vec![vec![out]]).await;
+    let key = dial(&address, &login()).await.unwrap().key.unwrap();
+    assert_eq!((key.pid, &*key.secret), (7, &[9; 256][..]));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let heard = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut packet = vec![0; 12 + 256];
+        stream.read_exact(&mut packet).await.unwrap();
+        packet
+    });
+    cancel(&target(port, "disable"), &key, false).await.unwrap();
+    assert_eq!(heard.await.unwrap()[12..], [9; 256]);
+}
+
+/// A key of an encrypted session is not sent in the clear, whatever the other side says.
+#[tokio::test]
+async fn a_cancel_request_is_not_talked_out_of_tls() {
+    let (address, task) = server(vec![vec![b"N".to_vec()]]).await;
+    let Host::Tcp { port, .. } = address.host else { panic!("TCP") };
+    let key = BackendKey { pid: 7, secret: [1; 4].into() };
+    let error = cancel(&target(port, "prefer"), &key, true).await.unwrap_err();
+    assert!(error.message().contains("takes no TLS"), "{error}");
+    assert_eq!(task.await.unwrap(), 1);
+}
+
 #[tokio::test]
 async fn a_refusal_keeps_code_words_and_hint() {
     let (target, _) = server(vec![vec![refusal(b"53300")]]).await;
