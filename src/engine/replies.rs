@@ -263,7 +263,7 @@ impl Engine {
             }
             b"COMMIT\0" | b"ROLLBACK\0" => self.left_block = true,
             b"DEALLOCATE ALL\0" => {
-                self.session.statements.clear();
+                self.session.statements.deallocate_all();
                 self.session.pins.remove(Pin::SqlPrepare);
                 self.forget_statements();
             }

@@ -413,6 +413,7 @@ impl Engine {
             frontend::Query { text: b"DISCARD ALL" }.encode(&mut self.server_out);
             server.ledger.push(Ask::Query, Owner::Own, None);
             server.forget_statements();
+            server.unnamed = None;
             server.litter.clear();
         }
         let restore = server.stand_in == StandIn::Lost && !stays;

@@ -29,7 +29,7 @@ pub struct Session {
 impl Session {
     /// DISCARD ALL has succeeded: the session is as it was at login.
     pub fn discard_all(&mut self) {
-        self.statements.clear();
+        self.statements.deallocate_all();
         self.materialised = false;
         self.epoch = 0;
         self.pins.clear_but_mode();

@@ -143,11 +143,10 @@ impl Statements {
         self.bytes = 0;
     }
 
-    /// Forgets all.
-    pub fn clear(&mut self) {
+    /// DEALLOCATE ALL has succeeded, alone or as a part of DISCARD ALL: the unnamed statement stays, as it does in Postgres.
+    pub fn deallocate_all(&mut self) {
         self.clear_named();
         self.stale = None;
-        self.unnamed = None;
     }
 }
 
