@@ -114,7 +114,7 @@ impl Engine {
         };
         if header.tag == tag::TERMINATE {
             // Postgres answers what came before, and then reads on.
-            let answers_due = self.server.as_ref().is_some_and(|server| server.ledger.ends_with_sync());
+            let answers_due = self.server.as_ref().is_some_and(|server| server.ledger.owes_ready());
             return Ok(Next::Wants(if answers_due { Want::Replies } else { Want::Goodbye }));
         }
         let named = header.tag == tag::PARSE && message.body.first().is_some_and(|byte| *byte != 0);
