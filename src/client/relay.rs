@@ -343,6 +343,7 @@ impl Relay {
 
     fn refuse(&mut self, error: &Error) {
         self.meter.refused(error);
+        tracing::info!(client = self.slot.key().pid, %error, "session ended by an error");
         self.engine.refuse(error);
         self.ending.get_or_insert(End::Refused);
     }

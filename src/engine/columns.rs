@@ -55,7 +55,7 @@ impl Engine {
         let here = self.server.as_ref().and_then(|server| server.plans.generation(plan.id())).unwrap_or(now);
         // What the server prepared no later than the client, Postgres judges itself.
         here > as_of
-            && matches!((plan.columns(as_of), plan.columns(here)), (Some(then), Some(here)) if then != here && then != TOO_WIDE && here > GONE)
+            && matches!((plan.columns(as_of), plan.columns(here)), (Some(then), Some(here)) if then != here && here != GONE)
     }
 
     /// Makes the server fail here, for the error of [`Engine::columns_changed`]. False: it cannot be made to.
@@ -149,7 +149,7 @@ impl Engine {
     }
 }
 
-/// Stands for a description longer than what is read whole: it is known that it will not be known.
+/// Stands for a description longer than what is read whole: all that is known of it is that it is not a shorter one.
 pub(super) const TOO_WIDE: u64 = 1;
 /// Stands for a statement that could not be prepared.
 pub(super) const GONE: u64 = 2;

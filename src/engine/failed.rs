@@ -15,6 +15,7 @@ use crate::wire::frontend::{self, Bind, Describe, Parse, Target};
 use super::columns::{TOO_WIDE, number_of};
 use super::ledger::{Ask, Owner};
 use super::renamed::replace;
+use super::replies::READ_MAX;
 use super::route::Route;
 use super::undo::Undo;
 use super::{Engine, StandIn};
@@ -102,7 +103,8 @@ impl Engine {
             tag::ROW_DESCRIPTION => {
                 plan.describe(|described| described.rows = Some(true));
                 // Noted in any case: what is not known would be asked for again, without end.
-                plan.note_columns(*generation, if whole { number_of(body) } else { TOO_WIDE });
+                let short = whole && body.len() + Header::LEN <= READ_MAX;
+                plan.note_columns(*generation, if short { number_of(body) } else { TOO_WIDE });
             }
             tag::NO_DATA => {
                 plan.describe(|described| described.rows = Some(false));

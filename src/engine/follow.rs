@@ -372,6 +372,7 @@ impl Server {
     /// DISCARD ALL has been sent: what remains of settings are the names that users made up.
     pub(super) fn discarded(&mut self) {
         self.forget_statements();
+        self.unnamed = None;
         self.litter.clear();
         self.applied = self.applied.discarded();
     }

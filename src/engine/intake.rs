@@ -19,6 +19,8 @@ use super::{Doubt, Engine, Rest, Sink, Stall, Taken, Want, synth};
 pub(super) const WHOLE_MAX: usize = 64 * 1024;
 /// Query and Parse are needed whole: the one to be read, the other to be repeated on another server.
 pub(super) const TEXT_MAX: usize = 16 * 1024 * 1024;
+/// What the named statements of one client may take.
+const STATEMENTS_MAX: usize = 128 << 20;
 /// Postgres's PQ_SMALL_MESSAGE_LIMIT, for the messages that are short by nature.
 const SMALL_MAX: usize = 10_000;
 
@@ -111,8 +113,12 @@ impl Engine {
         };
         if header.tag == tag::TERMINATE {
             // Postgres answers what came before, and then reads on.
-            let answers_due = self.server.as_ref().is_some_and(|server| server.ledger.ends_with_sync());
+            let answers_due = self.server.as_ref().is_some_and(|server| server.ledger.owes_ready());
             return Ok(Next::Wants(if answers_due { Want::Replies } else { Want::Goodbye }));
+        }
+        let named = header.tag == tag::PARSE && message.body.first().is_some_and(|byte| *byte != 0);
+        if named && self.session.statements.bytes() > STATEMENTS_MAX {
+            return Err(self.too_many_statements());
         }
         if let Some(next) = self.refuse_block(&message, rest, route) {
             return Ok(next);
@@ -147,6 +153,13 @@ impl Engine {
         let to = if std::mem::take(&mut self.skip_rest) { Sink::Drop } else { Sink::Client };
         self.rest_in = Rest { left: header.len - here, to };
         Ok(Next::Took(here))
+    }
+
+    /// They are kept here, so that every server can have them: one client must not take all memory there is.
+    fn too_many_statements(&self) -> Error {
+        let (count, limit) = (self.session.statements.len(), STATEMENTS_MAX >> 20);
+        let text = format!("too many prepared statements: this session has {count}, which take more than {limit} MiB");
+        Error::new(ErrorKind::TooLarge, text).with_hint("Close statements that are not needed any more, or use unnamed ones.")
     }
 
     fn has_nothing_to_flush(&self) -> bool {

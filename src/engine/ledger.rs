@@ -187,6 +187,12 @@ impl Ledger {
         self.queue.back().is_some_and(|owed| matches!(owed.ask, Ask::Sync | Ask::Query | Ask::FunctionCall))
     }
 
+    /// The same, were it not for the end of a COPY that may have begun: it asks for nothing.
+    pub fn owes_ready(&self) -> bool {
+        let last = self.queue.iter().rev().find(|owed| owed.ask != Ask::CopyEnd);
+        last.is_some_and(|owed| matches!(owed.ask, Ask::Sync | Ask::Query | Ask::FunctionCall))
+    }
+
     /// Messages outstanding.
     pub fn len(&self) -> usize {
         self.queue.len()

@@ -259,7 +259,7 @@ impl Engine {
             b"COMMIT\0" | b"ROLLBACK\0" => self.left_block = true,
             b"DEALLOCATE\0" => self.deallocated(),
             b"DEALLOCATE ALL\0" => {
-                self.session.statements.clear();
+                self.session.statements.deallocate_all();
                 self.session.pins.remove(Pin::SqlPrepare);
                 self.forget_statements();
             }

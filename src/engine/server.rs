@@ -98,11 +98,10 @@ impl Server {
         self.plans.clear();
     }
 
-    /// All statements have been dropped.
+    /// All named statements have been dropped.
     pub(super) fn forget_statements(&mut self) {
         self.doubtful = false;
         self.plans.clear();
-        self.unnamed = None;
         self.stand_in.lose();
     }
 }

@@ -13,7 +13,6 @@ use crate::wire::Oids;
 use crate::wire::diagnostics::Fields;
 use crate::wire::frontend::{self, Close, Describe, Parse, Target};
 
-use super::columns::TOO_WIDE;
 use super::ledger::{Ask, Owner};
 use super::rewrite::{encode_parse, inject_close};
 use super::route::Route;
@@ -112,7 +111,7 @@ impl Engine {
         let as_of = self.session.statements.as_of(name)?;
         let (then, now) = (plan.columns(as_of)?, plan.columns(now)?);
         let ready = self.server.as_ref().is_some_and(|server| server.stand_in == StandIn::Ready);
-        (ready && then != now && ![then, now].contains(&TOO_WIDE)).then_some(as_of)
+        (ready && then != now).then_some(as_of)
     }
 
     /// What the name stood for before, if it stands for such a statement on the client's server.

@@ -46,7 +46,7 @@ impl Session {
 
     /// DISCARD ALL has succeeded: the session is as it was at login, as far as its settings go when they have been asked for.
     pub fn discard_all(&mut self) {
-        self.statements.clear();
+        self.statements.deallocate_all();
         self.materialised = false;
         self.prepared.clear();
         self.pins.clear_but_mode();

@@ -29,6 +29,8 @@ type Named = HashMap<Box<[u8]>, Arc<Plan>, foldhash::fast::RandomState>;
 /// Named statements and the unnamed one.
 #[derive(Debug, Default)]
 pub struct Statements {
+    /// What the named ones take, about.
+    bytes: usize,
     // Boxed: most clients of a pooler idle, many never prepare by name, and each byte here is paid 10,000 times.
     named: Option<Box<Named>>,
     /// As of which schema Postgres described each to the client; missing = not known.
@@ -50,7 +52,10 @@ impl Statements {
     /// Binds a name to a plan; gives back what it stood for before.
     pub fn insert(&mut self, name: &[u8], plan: Arc<Plan>) -> Option<Arc<Plan>> {
         self.forget_as_of(name);
-        self.named.get_or_insert_default().insert(name.into(), plan)
+        self.bytes += weight(name, &plan);
+        let replaced = self.named.get_or_insert_default().insert(name.into(), plan);
+        self.lighten(name, replaced.as_deref());
+        replaced
     }
 
     /// These names must not be bound any more: the statements' columns are not those of that schema.
@@ -90,6 +95,7 @@ impl Statements {
         if named.is_empty() {
             self.named = None;
         }
+        self.lighten(name, removed.as_deref());
         removed
     }
 
@@ -107,6 +113,15 @@ impl Statements {
         if let Some(as_of) = self.as_of.as_mut() {
             as_of.remove(name);
         }
+    }
+
+    fn lighten(&mut self, name: &[u8], gone: Option<&Plan>) {
+        self.bytes = self.bytes.saturating_sub(gone.map_or(0, |plan| weight(name, plan)));
+    }
+
+    /// What the named ones take of memory, as if nobody else had the same texts.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Every named statement.
@@ -145,6 +160,7 @@ impl Statements {
             return false;
         }
         self.set_aside();
+        self.bytes = 0;
         let mut aside = self.aside.take().unwrap_or_default();
         for (plan, as_of, name) in
             names.iter().filter_map(|name| aside.remove(name.as_bytes()).map(|(plan, as_of)| (plan, as_of, name)))
@@ -162,13 +178,20 @@ impl Statements {
     pub fn clear_named(&mut self) {
         self.named = None;
         self.as_of = None;
+        self.bytes = 0;
     }
 
-    /// Forgets all.
-    pub fn clear(&mut self) {
+    /// DEALLOCATE ALL has succeeded, alone or as a part of DISCARD ALL: the unnamed statement stays, as it does in Postgres.
+    pub fn deallocate_all(&mut self) {
         self.clear_named();
         self.stale = None;
         self.aside = None;
-        self.unnamed = None;
     }
 }
+
+fn weight(name: &[u8], plan: &Plan) -> usize {
+    2 * name.len() + plan.text().len() + plan.types().len() + OVERHEAD
+}
+
+/// A plan, its places in three maps, its description.
+const OVERHEAD: usize = 768;

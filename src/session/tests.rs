@@ -43,6 +43,14 @@ fn names_belong_to_the_client() {
     assert!(statements.insert(b"s1", Arc::clone(&plan)).is_none());
     assert!(statements.get(b"s2").is_none());
     assert_eq!(statements.iter().count(), 1);
+    let one = statements.bytes();
+    assert!(one > 0);
+    statements.insert(b"s1", Arc::clone(&plan));
+    assert_eq!(statements.bytes(), one, "a name that is taken over is not counted twice");
+    statements.insert(b"s2", plan);
+    assert_eq!(statements.bytes(), 2 * one);
     assert!(statements.remove(b"s1").is_some());
+    assert!(statements.remove(b"s2").is_some());
     assert!(statements.is_empty());
+    assert_eq!(statements.bytes(), 0);
 }
