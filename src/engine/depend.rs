@@ -148,7 +148,8 @@ impl Engine {
 
 /// Whether the text sees prepared statements by their names.
 pub(super) fn sees_names(class: &Statement) -> bool {
-    matches!(class.kind, Kind::Prepare | Kind::Execute | Kind::Deallocate)
+    class.sees_statements
+        || matches!(class.kind, Kind::Prepare | Kind::Execute | Kind::Deallocate)
         || class.effects.intersects(Effects::PREPARE | Effects::DEALLOCATE)
 }
 

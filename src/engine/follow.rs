@@ -132,6 +132,11 @@ impl Engine {
         {
             server.spoiled = true;
         }
+        if pins.has(Pin::TempTable)
+            && let Some(server) = self.server.as_mut()
+        {
+            server.temporary = true;
+        }
         let ends = if may_end(class) { self.session.pins.that_can_be_checked() } else { Pins::default() };
         let checks = pins.that_can_be_checked().union(ends);
         let local = class.local_settings.iter();
@@ -181,6 +186,11 @@ impl Engine {
         if !class.settings.is_empty() || !class.setting_parameters.is_empty() {
             self.session.epoch = self.shared.next_epoch();
         }
+    }
+
+    /// At the end of the transaction it is to be seen whether this pin still holds.
+    pub(super) fn look_for(&mut self, pin: Pin) {
+        self.aftermath.get_or_insert_default().checks.add(pin);
     }
 
     /// Whether what the session's settings are is still to be asked.

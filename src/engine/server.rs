@@ -30,6 +30,9 @@ pub struct Server {
     pub ledger: Ledger,
     /// It has the statement that stands in for others in a failed transaction, see `failed`.
     pub stand_in: StandIn,
+    /// It may have a temporary schema. The schema stays when all in it is gone, and a session that has one is not quite like
+    /// one that has none.
+    pub temporary: bool,
     /// Session state was left behind: DISCARD ALL before anybody else gets it.
     pub dirty: bool,
     /// Something ran that DISCARD ALL does not undo: nobody else gets it.
@@ -79,6 +82,7 @@ impl Server {
             unnamed: None,
             ledger: Ledger::default(),
             stand_in: StandIn::None,
+            temporary: false,
             dirty: false,
             spoiled: false,
             listens: false,

@@ -272,6 +272,8 @@ pub struct Statement {
     pub system_columns: bool,
     /// TABLESAMPLE.
     pub sampling: bool,
+    /// It looks at `pg_prepared_statements`.
+    pub sees_statements: bool,
     /// It looks at what its session is to Postgres: `pg_backend_pid()`, `pg_prepared_statements`, `current_query()`, ..
     pub sees_session: bool,
     /// SET LOCAL, or `set_config()`: for the rest of the transaction names and literals may mean something else.
@@ -335,6 +337,7 @@ impl Statement {
             writes_in_cte: true,
             system_columns: true,
             sampling: true,
+            sees_statements: false,
             sees_session: true,
             sets_local: true,
             parameters: None,
@@ -373,6 +376,7 @@ impl Statement {
             writes_in_cte: false,
             system_columns: false,
             sampling: false,
+            sees_statements: false,
             sees_session: false,
             sets_local: false,
             listens: Vec::new(),

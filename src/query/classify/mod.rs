@@ -157,6 +157,7 @@ fn united(mut a: Statement, b: Statement) -> Statement {
     a.writes_in_cte |= b.writes_in_cte;
     a.system_columns |= b.system_columns;
     a.sampling |= b.sampling;
+    a.sees_statements |= b.sees_statements;
     a.sees_session |= b.sees_session;
     a.sets_local |= b.sets_local;
     a.listens.extend(b.listens);

@@ -96,6 +96,7 @@ fn by_fields(object: &Object, found: &mut Statement) {
             found.effects.insert(Effects::TEMP);
         }
         found.sees_session |= SESSION_RELATIONS.contains(&&*relation.name);
+        found.sees_statements |= &*relation.name == "pg_prepared_statements";
         found.reads.push(relation);
     } else if object.contains_key("funcname") && object.contains_key("agg_order") {
         call(object, found);
@@ -138,6 +139,7 @@ fn call(fields: &Object, found: &mut Statement) {
     if function.schema.as_deref().is_none_or(|schema| schema == "pg_catalog") {
         found.effects.insert(call_effects(&function.name, fields.get("args")));
         found.sees_session |= SESSION_FUNCTIONS.contains(&&*function.name);
+        found.sees_statements |= &*function.name == "pg_prepared_statement";
         if &*function.name == "set_config" {
             found.sets_local = true;
             configured(fields.get("args"), found);
