@@ -7,7 +7,7 @@ SECONDS ?= 60
 SESSIONS ?= 20000
 CARGO ?= cargo
 
-.PHONY: run test test-versions drivers bench fuzz soak lint setup help
+.PHONY: run test test-versions regress drivers bench fuzz soak lint setup help
 
 run: setup
 	$(CARGO) build --release --locked
@@ -28,6 +28,11 @@ test-versions: setup
 	    echo "== $$("$$bin/postgres" --version)"; \
 	    PGDIAL_TEST_PGBIN="$$bin" $(CARGO) test --locked --no-fail-fast --test it; \
 	done
+
+# PostgreSQL's own regression suite, straight and through pgdial in transaction mode; its sources are fetched.
+regress: setup
+	$(CARGO) build --locked
+	sh tests/regress/run.sh straight lifo round-robin.crowd
 
 # Applications' own drivers, in a folder of their own: straight, with SCRAM, with TLS.
 drivers: setup
@@ -61,6 +66,7 @@ help:
 	@echo "run [ARGS=--once]   demo with a throw-away Postgres"
 	@echo "test                format, clippy, every test"
 	@echo "test-versions       the outside tests on each installed Postgres, and on 17 and 18"
+	@echo "regress             PostgreSQL's own regression suite, straight and through pgdial"
 	@echo "drivers             psycopg, asyncpg, SQLAlchemy and node-postgres"
 	@echo "lint                format, clippy, doc, cargo-deny"
 	@echo "bench [ARGS=...]    beside straight Postgres and PgBouncer, about 6 minutes"

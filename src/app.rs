@@ -2,8 +2,13 @@
 
 mod cached;
 mod figures;
+mod operator;
+mod periods;
+mod routines;
 
+use std::future::{Future, pending};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,16 +19,19 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use crate::admin::Admin;
-use crate::auth::Verifiers;
-use crate::client::login::LoginContext;
+use crate::admin::console::{Operator, Shutdown};
+use crate::auth::{Credentials, Verifiers};
+use crate::catalog::RoutineWatcher;
+use crate::client::login::{LoginContext, Queries};
 use crate::client::{Counts, DRAIN_LIMIT, Database, Gate, listen, set_mode};
-use crate::config::{Config, Listen, TlsMode, reload};
+use crate::config::{self, Config, Listen, TlsMode, reload};
 use crate::demo::Running;
 use crate::engine::Shared;
 use crate::error::{Error, Kind, Result};
+use crate::listen::Hub;
 use crate::net::{Listener, TcpOptions, random, tls};
 use crate::query::Classifier;
-use crate::server::Target;
+use crate::server::{Account, Fanout, Target};
 use crate::source::Source;
 
 use self::cached::Caches;
@@ -36,6 +44,7 @@ pub struct App {
     figures: Arc<Figures>,
     tasks: Vec<JoinHandle<()>>,
     caches: Caches,
+    routines: Vec<RoutineWatcher>,
     stop: watch::Sender<bool>,
     address: Option<SocketAddr>,
     admin: Option<SocketAddr>,
@@ -45,10 +54,20 @@ pub struct App {
 pub async fn run(config: Config, source: Source) -> Result<()> {
     let mut signals = Signals::new()?;
     let app = App::start(config, Some(source)).await?;
-    while let Wish::Reload = signals.next().await {
-        app.reload();
+    let how = loop {
+        tokio::select! {
+            wish = signals.next() => match wish {
+                Wish::Reload => app.reload(),
+                Wish::Stop => break None,
+            },
+            how = app.figures.shutdown_asked() => break Some(how),
+        }
+    };
+    match how {
+        None => app.stop(DRAIN_LIMIT).await,
+        Some(Shutdown::Now) => app.stop(LAST_WORDS).await,
+        Some(how) => app.leave(how, None, async { while let Wish::Reload = signals.next().await {} }).await,
     }
-    app.stop(DRAIN_LIMIT).await;
     Ok(())
 }
 
@@ -76,25 +95,37 @@ impl App {
         let classifier = Arc::new(Classifier::default());
         let prefix = prefix()?;
         let mut caches = Caches::new(&config);
-        let mut databases = Vec::new();
+        let (mut databases, mut routines, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
         for section in &config.databases {
             let target = Target::new(&section.upstream, tcp_options(&config.listen))?;
             let cache = caches.open(&config, section, &target)?;
             let mut shared = Shared::new(Arc::clone(&classifier), &prefix, cache);
             set_mode(&mut shared, config.pool.mode);
-            databases.push(Arc::new(Database::new(&section.name, target, shared)));
+            tasks.extend(listen_for_clients(&mut shared, section, &target));
+            let published = routines::publish(&mut shared, config.pool.mode);
+            let database = Database::new(&section.name, target, shared);
+            let every = config.invalidation.catalog_check;
+            let watcher = published.map(|place| routines::watch(&database.shared, section, &database.target, every, place));
+            routines.extend(watcher);
+            databases.push(Arc::new(database));
         }
         let gate = Arc::new(Gate::new(Arc::clone(&config), databases, counts));
         let context = Arc::new(ArcSwap::from_pointee(LoginContext {
             config: Arc::clone(&config),
             tls: server_tls(&config.listen)?,
             verifiers: Arc::new(Verifiers::new(random()?)),
+            guard: Arc::default(),
+            queries: Arc::new(cached::queries(&config, &gate, &Queries::default())),
         }));
         let figures = Arc::new(Figures::new(Arc::clone(&gate), Arc::clone(&context), caches.handles(), source));
-        let mut app = Self { gate, context, figures, tasks: Vec::new(), caches, stop, address: None, admin: None };
+        let operator: Arc<dyn Operator> = Arc::clone(&figures) as Arc<dyn Operator>;
+        let _first = gate.console.set(Arc::downgrade(&operator));
+        let mut app = Self { gate, context, figures, tasks, caches, routines, stop, address: None, admin: None };
         app.listen(&config, &stopping)?;
         app.serve_admin(&config).await?;
         app.warm_up(&config);
+        tokio::spawn(app.context.load_full().prepare());
+        app.keep_averages();
         Ok(app)
     }
 
@@ -142,6 +173,16 @@ impl App {
         }
     }
 
+    fn keep_averages(&mut self) {
+        let figures = Arc::clone(&self.figures);
+        self.tasks.push(tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(periods::PERIOD).await;
+                figures.turn_period();
+            }
+        }));
+    }
+
     /// Where clients connect.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
@@ -155,7 +196,7 @@ impl App {
     /// Reads the configuration again. A bad one changes nothing.
     pub fn reload(&self) {
         match self.figures.reload_now() {
-            Ok(changes) if changes.is_empty() => info!("reload: nothing has changed"),
+            Ok(changes) if changes.is_empty() => info!("reload: no setting has changed; certificates were read again"),
             Ok(changes) => info!(changes = changes.join(", "), "reloaded"),
             Err(error) => error!(error, "reload: nothing is changed"),
         }
@@ -163,26 +204,39 @@ impl App {
 
     /// No new clients; those in a transaction may end it; then all is closed.
     pub async fn stop(self, patience: Duration) {
+        self.leave(Shutdown::WaitForServers, Instant::now().checked_add(patience), pending()).await;
+    }
+
+    /// Without a deadline it waits as long as it takes. `hurry` turns that into a drain as by SIGTERM.
+    async fn leave(self, mut how: Shutdown, mut deadline: Option<Instant>, hurry: impl Future<Output = ()>) {
         info!(clients = self.gate.clients(), "draining");
         self.gate.close();
         self.stop.send_replace(true);
-        let deadline = Instant::now() + patience;
+        let mut hurry = pin!(hurry);
         loop {
-            self.gate.registry.drain();
+            if how != Shutdown::WaitForClients || self.gate.clients() == self.gate.consoles() {
+                self.gate.registry.drain();
+            }
             if self.gate.clients() == 0 {
                 break;
             }
-            if Instant::now() >= deadline {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 warn!(clients = self.gate.clients(), "drain: time is out, the rest is cut off");
                 break;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(50)) => {}
+                () = &mut hurry, if deadline.is_none() => {
+                    (how, deadline) = (Shutdown::WaitForServers, Instant::now().checked_add(DRAIN_LIMIT));
+                }
+            }
         }
         for database in self.gate.databases() {
             database.pools().into_iter().for_each(|(_, pool)| pool.close());
         }
         self.figures.stop();
         self.caches.stop();
+        drop(self.routines);
         self.tasks.iter().for_each(JoinHandle::abort);
         info!("stopped");
     }
@@ -193,17 +247,34 @@ fn apply(config: Config, gate: &Gate, context: &ArcSwap<LoginContext>) -> Result
     let tls = server_tls(&config.listen)?;
     let changes = reload::diff(&gate.config(), &config);
     let config = Arc::new(config);
-    let verifiers = Arc::clone(&context.load().verifiers);
-    context.store(Arc::new(LoginContext { config: Arc::clone(&config), tls, verifiers }));
+    let old = context.load_full();
+    let queries = Arc::new(cached::queries(&config, gate, &old.queries));
+    context.store(Arc::new(LoginContext { config: Arc::clone(&config), tls, queries, ..LoginContext::clone(&old) }));
+    tokio::spawn(context.load_full().prepare());
     gate.reconfigure(&config);
     Ok(changes.iter().map(described).collect())
+}
+
+/// Where clients have no server of their own, one connection listens for all.
+fn listen_for_clients(shared: &mut Shared, section: &config::Database, target: &Target) -> Option<JoinHandle<()>> {
+    if shared.session_mode {
+        return None;
+    }
+    let (hub, upstream) = (Arc::new(Hub::default()), &section.upstream);
+    shared.hub = Some(Arc::clone(&hub));
+    let account = Account {
+        user: upstream.user.as_str().into(),
+        credentials: Arc::new(Credentials::configured(upstream.password.as_ref().map(|password| password.expose().as_str()))),
+        database: upstream.database.as_str().into(),
+    };
+    Some(tokio::spawn(Fanout::new(hub, &section.name, target.clone(), account).run()))
 }
 
 fn described(change: &reload::Change) -> String {
     if change.needs_restart { format!("{} (after a restart)", change.key) } else { change.key.clone() }
 }
 
-fn server_tls(listen: &Listen) -> Result<Option<Arc<tokio_rustls::rustls::ServerConfig>>> {
+fn server_tls(listen: &Listen) -> Result<Option<Arc<tls::Acceptor>>> {
     match (&listen.tls_cert, &listen.tls_key) {
         (Some(cert), Some(key)) if listen.tls != TlsMode::Disable => {
             tls::server_config(cert, key, listen.tls_client_ca.as_deref()).map(Some)
@@ -253,4 +324,6 @@ impl Signals {
     }
 }
 
+/// For those who can be told why, when the end is to come at once.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 const DEFAULT_PORT: u16 = 6432;

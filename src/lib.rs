@@ -5,7 +5,7 @@
 //! | floor | modules | what |
 //! |---|---|---|
 //! | 0 words | [`pg`] [`error`] [`metrics`] [`config`] [`wire`] | nouns, errors, counters, the config file, bytes and messages |
-//! | 1 parts | [`auth`] [`query`] [`session`] [`plan`] [`cache`] [`invalidation`] [`pool`] | one idea each, pure |
+//! | 1 parts | [`auth`] [`query`] [`session`] [`plan`] [`cache`] [`invalidation`] [`listen`] [`pool`] | one idea each, pure |
 //! | 2 engine | [`engine`] | one client connection, without IO |
 //! | 3 IO | [`net`] [`server`] [`catalog`] [`feed`] [`admin`] | sockets, Postgres, its catalog, changes made elsewhere, stats |
 //! | 4 client | [`client`] | login, and the loop of a client |
@@ -26,6 +26,7 @@ pub mod wire;
 pub mod auth;
 pub mod cache;
 pub mod invalidation;
+pub mod listen;
 pub mod plan;
 pub mod pool;
 pub mod query;
@@ -43,4 +44,5 @@ pub mod client;
 
 pub mod app;
 pub mod demo;
+pub mod import;
 pub mod source;

@@ -4,7 +4,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -41,6 +41,14 @@ enum Command {
         #[arg(long)]
         once: bool,
     },
+    /// Make a config file from PgBouncer's, and say what has no equivalent
+    Import {
+        /// pgbouncer.ini; what it includes and its auth_file are read too
+        file: PathBuf,
+        /// Where to write it; without, to stdout
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
     /// Say whether a configuration is good, without serving it
     Check {
         #[command(flatten)]
@@ -72,6 +80,7 @@ fn main() -> ExitCode {
     match arguments.command.unwrap_or(Command::Serve(arguments.serve)) {
         Command::Serve(sources) => serve(sources),
         Command::Demo { once } => demo(once),
+        Command::Import { file, out } => import(&file, out.as_deref()),
         Command::Check { health: Some(address), .. } => health(address),
         Command::Check { serve, health: None } => check(&Source::from(serve)),
     }
@@ -132,6 +141,42 @@ fn check(source: &Source) -> ExitCode {
         }
         Err(error) => misused(&error),
     }
+}
+
+/// The file goes to stdout, what is to be known of it to stderr.
+fn import(file: &Path, out: Option<&Path>) -> ExitCode {
+    let imported = match pgdial::import::import(file, &|path| std::fs::read_to_string(path)) {
+        Ok(imported) => imported,
+        Err(error) => {
+            eprintln!("pgdial: {error}");
+            return ExitCode::from(MISUSED);
+        }
+    };
+    let written = match out {
+        Some(out) => write_new(out, &imported.toml),
+        None => std::io::stdout().write_all(imported.toml.as_bytes()),
+    };
+    if let Err(error) = written {
+        eprintln!("pgdial: the config file could not be written: {error}");
+        return ExitCode::from(FAILED);
+    }
+    for note in &imported.notes {
+        eprintln!("note: {note}");
+    }
+    match imported.complaint {
+        None => ExitCode::SUCCESS,
+        Some(complaint) => {
+            eprintln!("pgdial check does not accept it yet; mend this by hand:\n{complaint}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// It holds passwords, and nobody's file is overwritten.
+fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())
 }
 
 fn misused(error: &Error) -> ExitCode {

@@ -7,6 +7,7 @@
 //! accept (at most 64) -> http1 (16 KiB of headers in 5 s) -> guard (rebinding, origin, token) -> routes -> Source
 //! ```
 
+pub mod console;
 mod guard;
 mod http;
 mod prometheus;

@@ -10,8 +10,10 @@ use tokio_rustls::rustls::ClientConfig;
 use tracing::{info, warn};
 
 use crate::cache::{Cache, Counter, Database, FenceId, Rules, Settings, Suspension};
-use crate::catalog::{Change, MakeRustls, Mark, OnChange, Watcher};
-use crate::config::{self, CacheMode, Config, Feed, Host, TlsMode, Upstream};
+use crate::catalog::{AuthQuery, Change, MakeRustls, Mark, OnChange, Watcher};
+use crate::client::Gate;
+use crate::client::login::Queries;
+use crate::config::{self, CacheMode, ChannelBinding, Config, Feed, Host, TlsMode, Upstream};
 use crate::engine::CacheShared;
 use crate::error::Result;
 use crate::feed::{self, Notify};
@@ -65,9 +67,7 @@ impl Caches {
             return Ok(Some(shared(known.database.clone(), &known.watcher)));
         }
         let database = cache.database(&section.name);
-        // Postgres speaks no TLS over a Unix socket.
-        let tls = target.tls.config().filter(|_| matches!(section.upstream.host, Host::Tcp { .. }));
-        let control = Control { server: control(&section.upstream, tls.is_some()), tls };
+        let control = Control::new(section, target);
         let watcher = Arc::new(watch(&database, &control, config.invalidation.catalog_check));
         if config.invalidation.feed == Feed::Notify {
             self.tasks.push(listen(&database, &control, &config.invalidation, &watcher));
@@ -95,11 +95,39 @@ pub(super) struct Handles {
     pub(super) open: Vec<Cached>,
 }
 
+/// `[auth] query` for each database. One that has not changed keeps its connection.
+pub(super) fn queries(config: &Config, gate: &Gate, old: &Queries) -> Queries {
+    let Some(text) = &config.auth.query else { return Queries::default() };
+    let opened = config.databases.iter().filter_map(|section| {
+        // What is new in the configuration waits for a restart.
+        let target = &gate.database(&section.name).ok()?.target;
+        let known = old.get(&section.name).filter(|known| known.text() == text && known.name() == section.name);
+        let query = known.map_or_else(
+            || {
+                let tls = target.tls.config().filter(|_| matches!(section.upstream.host, Host::Tcp { .. }));
+                Arc::new(AuthQuery::new(&section.name, control(&section.upstream, tls.is_some()), tls, text))
+            },
+            Arc::clone,
+        );
+        Some((section.name.clone(), query))
+    });
+    Queries::new(opened.collect())
+}
+
 /// How to make a control connection.
 #[derive(Clone)]
-struct Control {
-    server: tokio_postgres::Config,
-    tls: Option<Arc<ClientConfig>>,
+pub(super) struct Control {
+    pub(super) server: tokio_postgres::Config,
+    pub(super) tls: Option<Arc<ClientConfig>>,
+}
+
+impl Control {
+    /// To the database, as its pool does.
+    pub(super) fn new(section: &config::Database, target: &Target) -> Self {
+        // Postgres speaks no TLS over a Unix socket.
+        let tls = target.tls.config().filter(|_| matches!(section.upstream.host, Host::Tcp { .. }));
+        Self { server: control(&section.upstream, tls.is_some()), tls }
+    }
 }
 
 /// The same database of the same server, as far as their names tell.
@@ -213,6 +241,11 @@ fn control(upstream: &Upstream, tls: bool) -> tokio_postgres::Config {
     if let Some(password) = &upstream.password {
         server.password(password.expose());
     }
+    server.channel_binding(match upstream.channel_binding {
+        ChannelBinding::Disable => tokio_postgres::config::ChannelBinding::Disable,
+        ChannelBinding::Prefer => tokio_postgres::config::ChannelBinding::Prefer,
+        ChannelBinding::Require => tokio_postgres::config::ChannelBinding::Require,
+    });
     server.ssl_mode(match upstream.tls {
         _ if !tls => SslMode::Disable,
         TlsMode::Disable => SslMode::Disable,

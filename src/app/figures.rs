@@ -6,21 +6,25 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use crate::admin::console::{Operator as _, PinView, Shutdown};
 use crate::admin::{Purge, Source as AdminSource};
 use crate::cache::{Database, Totals};
 use crate::client::Gate;
 use crate::client::login::LoginContext;
 use crate::invalidation::Change;
-use crate::metrics::{Fence, Pool, Stats};
+use crate::metrics::{Fence, Pinned, Pool, Stats, TrafficStats};
 use crate::source::Source;
 
 use super::cached::Handles;
+use super::periods::Periods;
 
 /// Answers the endpoint's questions from the state of the process.
 pub(super) struct Figures {
-    gate: Arc<Gate>,
+    pub(super) gate: Arc<Gate>,
     context: Arc<ArcSwap<LoginContext>>,
-    caches: Handles,
+    pub(super) caches: Handles,
+    pub(super) periods: Periods,
+    shutdown: watch::Sender<Option<Shutdown>>,
     source: Option<Source>,
     began: Instant,
     stop: watch::Sender<bool>,
@@ -28,7 +32,8 @@ pub(super) struct Figures {
 
 impl Figures {
     pub(super) fn new(gate: Arc<Gate>, context: Arc<ArcSwap<LoginContext>>, caches: Handles, source: Option<Source>) -> Self {
-        Self { gate, context, caches, source, began: Instant::now(), stop: watch::Sender::new(false) }
+        let (began, stop, shutdown) = (Instant::now(), watch::Sender::new(false), watch::Sender::new(None));
+        Self { gate, context, caches, periods: Periods::new(began), shutdown, source, began, stop }
     }
 
     /// Turns true when the endpoint is to close: after the drain.
@@ -38,6 +43,21 @@ impl Figures {
 
     pub(super) fn stop(&self) {
         self.stop.send_replace(true);
+    }
+
+    /// SHUTDOWN was given on the console.
+    pub(super) fn ask_shutdown(&self, how: Shutdown) {
+        self.shutdown.send_replace(Some(how));
+    }
+
+    /// Returns when it was.
+    pub(super) async fn shutdown_asked(&self) -> Shutdown {
+        let mut asked = self.shutdown.subscribe();
+        match asked.wait_for(Option::is_some).await {
+            Ok(how) => how.unwrap_or(Shutdown::Now),
+            // The sender lives as long as this.
+            Err(_) => std::future::pending().await,
+        }
     }
 
     pub(super) fn reload_now(&self) -> Result<Vec<String>, String> {
@@ -88,6 +108,8 @@ impl Figures {
 impl AdminSource for Figures {
     fn stats(&self) -> Stats {
         let mut stats = self.gate.counts.stats();
+        stats.traffic = TrafficStats::sum(self.gate.databases().map(|database| database.traffic.stats()));
+        stats.pool.pinned_clients = self.pins().into_iter().take(TOP_PINS).flat_map(pinned).collect();
         stats.uptime = self.began.elapsed().as_secs();
         stats.draining = self.gate.is_closed();
         stats.plans.mode = self.gate.config().plans.mode.as_str();
@@ -100,8 +122,11 @@ impl AdminSource for Figures {
         if self.gate.is_closed() {
             return Err("draining".into());
         }
+        let config = self.gate.config();
         for database in self.gate.databases() {
-            for (_, pool) in database.pools() {
+            // Of other users' pools any client could spoil one, by a role that Postgres does not let in.
+            let own = config.database(&database.name).map(|section| section.upstream.user.as_str());
+            for (_, pool) in database.pools().into_iter().filter(|(user, _)| Some(user.as_str()) == own) {
                 if let Some(failure) = pool.snapshot().dial_failure {
                     return Err(format!("{}: {failure}", pool.name()));
                 }
@@ -148,6 +173,21 @@ impl Figures {
         if purged == 0 { Err(format!("there is no table {schema}.{table}")) } else { Ok(purged) }
     }
 }
+
+/// A line for each reason.
+fn pinned(view: PinView) -> impl Iterator<Item = Pinned> {
+    let line = move |reason| Pinned {
+        client: view.address.clone(),
+        database: view.database.clone(),
+        user: view.user.clone(),
+        application: view.application.clone(),
+        reason,
+        age: view.age.as_secs(),
+    };
+    view.reasons.clone().into_iter().map(line)
+}
+
+const TOP_PINS: usize = 100;
 
 fn add_totals(stats: &mut Stats, totals: &Totals) {
     let cache = &mut stats.cache;

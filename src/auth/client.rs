@@ -21,8 +21,44 @@ pub struct Challenge {
     pub iterations: NonZeroU32,
 }
 
+/// How an exchange is tied to the TLS connection it runs over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Binding {
+    /// Not at all: no TLS, or it is not wanted.
+    None,
+    /// The server did not offer it. It is told so, and can see whether somebody took its offer away.
+    NotOffered,
+    /// To the server's certificate, by its [`super::end_point`].
+    EndPoint(Box<[u8]>),
+}
+
+impl Binding {
+    /// The mechanism to ask for.
+    pub fn mechanism(&self) -> &'static str {
+        match self {
+            Self::None | Self::NotOffered => super::SCRAM_SHA_256,
+            Self::EndPoint(_) => super::SCRAM_SHA_256_PLUS,
+        }
+    }
+
+    fn header(&self) -> &'static str {
+        match self {
+            Self::None => "n,,",
+            Self::NotOffered => "y,,",
+            Self::EndPoint(_) => super::server::BOUND_HEADER,
+        }
+    }
+
+    /// What is proved to be the same on both sides.
+    fn confirmed(&self) -> String {
+        let data: &[u8] = if let Self::EndPoint(hash) = self { hash } else { &[] };
+        STANDARD.encode([self.header().as_bytes(), data].concat())
+    }
+}
+
 /// One exchange with one server.
 pub struct ClientScram {
+    binding: Binding,
     bare: String,
     nonce: Box<str>,
     server_first: Vec<u8>,
@@ -30,13 +66,11 @@ pub struct ClientScram {
     server_signature: Option<[u8; 32]>,
 }
 
-/// We never bind to the channel and do not claim that we could.
-const GS2_HEADER: &str = "n,,";
-
 impl ClientScram {
     /// `nonce` is printable ASCII without a comma, fresh for each exchange.
-    pub fn new(nonce: &str) -> Self {
+    pub fn new(nonce: &str, binding: Binding) -> Self {
         Self {
+            binding,
             // Postgres takes the user from the startup packet; libpq sends none here either.
             bare: format!("n=,r={nonce}"),
             nonce: nonce.into(),
@@ -46,9 +80,14 @@ impl ClientScram {
         }
     }
 
+    /// Is it tied to the server's certificate?
+    pub fn is_bound(&self) -> bool {
+        matches!(self.binding, Binding::EndPoint(_))
+    }
+
     /// The body of SASLInitialResponse.
     pub fn first(&self) -> Vec<u8> {
-        format!("{GS2_HEADER}{}", self.bare).into_bytes()
+        format!("{}{}", self.binding.header(), self.bare).into_bytes()
     }
 
     /// Takes AuthenticationSASLContinue.
@@ -75,7 +114,7 @@ impl ClientScram {
 
     /// The body of SASLResponse. The keys must be those of the challenge.
     pub fn proof(&mut self, keys: &ClientKeys) -> Vec<u8> {
-        let mut message = format!("c={},r=", STANDARD.encode(GS2_HEADER)).into_bytes();
+        let mut message = format!("c={},r=", self.binding.confirmed()).into_bytes();
         message.extend_from_slice(&self.confirmed_nonce);
         let auth_message = [self.bare.as_bytes(), b",", &self.server_first, b",", &message].concat();
         let signature = sign(&sha256(&keys.client_key), &[&auth_message]);

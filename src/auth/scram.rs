@@ -13,7 +13,8 @@ pub const DEFAULT_ITERATIONS: NonZeroU32 = match NonZeroU32::new(4096) {
     None => NonZeroU32::MAX,
 };
 
-/// Above this a server is refused: it would only cost our CPU (a tenth of a second at this bound).
+/// Above this a server is refused, and a verifier is not computed with: it would only cost our CPU (a tenth of a second at
+/// this bound).
 pub const MAX_ITERATIONS: u32 = 1_000_000;
 
 /// One SHA-256 output.
@@ -88,10 +89,23 @@ impl ScramVerifier {
         }
     }
 
-    /// Does this password belong to the verifier? PBKDF2 again.
-    pub fn matches(&self, password: &[u8]) -> bool {
-        let other = Self::derive(password, &self.salt, self.iterations);
-        super::same_secret(&self.stored_key, &other.stored_key)
+    /// The keys of this password, if it belongs to the verifier. PBKDF2 again.
+    pub fn prove(&self, password: &[u8]) -> Option<ClientKeys> {
+        if self.iterations.get() > MAX_ITERATIONS {
+            return None;
+        }
+        let keys = ClientKeys::derive(password, &self.salt, self.iterations);
+        super::same_secret(&self.stored_key, &sha256(&keys.client_key)).then_some(keys)
+    }
+
+    /// What a client's proof adds up to: `client_key` is from [`super::Step::Done`].
+    pub fn keys(&self, client_key: [u8; 32]) -> ClientKeys {
+        ClientKeys::new(client_key, self.server_key)
+    }
+
+    /// Was a password hashed for this challenge, the keys would be those of this verifier?
+    pub fn fits(&self, challenge: &super::Challenge) -> bool {
+        *self.salt == *challenge.salt && self.iterations == challenge.iterations
     }
 }
 

@@ -34,8 +34,21 @@ pub struct ServerScram {
     verifier: Arc<ScramVerifier>,
     known: bool,
     nonce: Box<str>,
+    channel: Channel,
     state: State,
 }
+
+/// What the exchange runs over, and what the client has chosen.
+#[derive(Debug, Default)]
+struct Channel {
+    /// Our certificate's [`super::end_point`]: without it channel binding was not offered.
+    end_point: Option<Box<[u8]>>,
+    /// The client has chosen the mechanism with channel binding.
+    plus: bool,
+}
+
+/// The only kind of channel binding that Postgres has.
+pub(super) const BOUND_HEADER: &str = "p=tls-server-end-point,,";
 
 #[derive(Debug)]
 enum State {
@@ -48,7 +61,14 @@ impl ServerScram {
     /// `known` is false for a mock verifier: the exchange then runs to its end and fails there.
     /// `nonce` is printable ASCII without a comma, fresh for each exchange.
     pub fn new(verifier: Arc<ScramVerifier>, known: bool, nonce: &str) -> Self {
-        Self { verifier, known, nonce: nonce.into(), state: State::ClientFirst }
+        Self { verifier, known, nonce: nonce.into(), channel: Channel::default(), state: State::ClientFirst }
+    }
+
+    /// Channel binding was offered: `end_point` is that of our certificate, `plus` says whether the client has chosen it.
+    #[must_use]
+    pub fn over_tls(mut self, end_point: Box<[u8]>, plus: bool) -> Self {
+        self.channel = Channel { end_point: Some(end_point), plus };
+        self
     }
 
     /// Takes the client's next message.
@@ -64,7 +84,7 @@ impl ServerScram {
     }
 
     fn first(&mut self, message: &[u8]) -> Result<Step, Refusal> {
-        let (gs2_header, bare) = split_gs2(message)?;
+        let (gs2_header, bare) = self.channel.split(message)?;
         let client_nonce = client_nonce(bare)?;
         let nonce = [client_nonce, self.nonce.as_bytes()].concat();
         let mut reply = b"r=".to_vec();
@@ -79,10 +99,7 @@ impl ServerScram {
         let (without_proof, proof) = split_proof(message)?;
         let mut items = attributes(without_proof);
         let binding = expect(&mut items, b'c').ok_or(Refusal::Malformed("channel binding expected"))?;
-        // Compared with what this client did send: `n,,` and `y,,` are both right without a binding, but not one for the other.
-        if binding != STANDARD.encode(gs2_header).as_bytes() {
-            return Err(Refusal::ChannelBinding);
-        }
+        self.channel.confirm(gs2_header, binding)?;
         let confirmed = expect(&mut items, b'r').ok_or(Refusal::Malformed("nonce expected"))?;
         if !same_secret(confirmed, nonce) {
             return Err(Refusal::WrongNonce);
@@ -106,14 +123,45 @@ impl ServerScram {
     }
 }
 
-/// `n,,` or `y,,` and the rest. `y` says "I could bind, you did not offer it", which is true.
-fn split_gs2(message: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
-    let (header, bare) = message.split_at_checked(3).ok_or(Refusal::Malformed("too short"))?;
-    match header {
-        b"n,," | b"y,," => Ok((header, bare)),
-        [b'n' | b'y', b',', b'a'] => Err(Refusal::Unsupported("client uses authorization identity, but it is not supported")),
-        [b'p', ..] => Err(Refusal::Malformed("channel binding was not offered")),
-        _ => Err(Refusal::Malformed("unexpected channel-binding flag")),
+impl Channel {
+    /// The header, and the rest.
+    fn split<'m>(&self, message: &'m [u8]) -> Result<(&'m [u8], &'m [u8]), Refusal> {
+        if message.first() == Some(&b'p') {
+            return self.split_bound(message);
+        }
+        let (header, bare) = message.split_at_checked(3).ok_or(Refusal::Malformed("too short"))?;
+        match header {
+            b"n,," | b"y,," if self.plus => Err(Refusal::Malformed("channel binding was chosen, and its data is missing")),
+            // "I could bind, you did not offer it": then somebody has changed the offer.
+            b"y,," if self.end_point.is_some() => Err(Refusal::Downgrade),
+            b"n,," | b"y,," => Ok((header, bare)),
+            [b'n' | b'y', b',', b'a'] => Err(Refusal::Unsupported("client uses authorization identity, but it is not supported")),
+            _ => Err(Refusal::Malformed("unexpected channel-binding flag")),
+        }
+    }
+
+    fn split_bound<'m>(&self, message: &'m [u8]) -> Result<(&'m [u8], &'m [u8]), Refusal> {
+        if !self.plus {
+            return Err(Refusal::Malformed("channel binding was not chosen"));
+        }
+        if !message.starts_with(b"p=tls-server-end-point,") {
+            return Err(Refusal::Malformed("unsupported SCRAM channel-binding type"));
+        }
+        match message.split_at_checked(BOUND_HEADER.len()) {
+            Some((header, bare)) if header == BOUND_HEADER.as_bytes() => Ok((header, bare)),
+            Some(_) => Err(Refusal::Unsupported("client uses authorization identity, but it is not supported")),
+            None => Err(Refusal::Malformed("too short")),
+        }
+    }
+
+    /// Compared with what this client did send: `n,,` and `y,,` are both right without a binding, but not one for the other.
+    fn confirm(&self, header: &[u8], confirmed: &[u8]) -> Result<(), Refusal> {
+        let data = self.end_point.as_deref().filter(|_| self.plus).unwrap_or_default();
+        match confirmed == STANDARD.encode([header, data].concat()).as_bytes() {
+            true => Ok(()),
+            false if self.plus => Err(Refusal::ChannelBinding),
+            false => Err(Refusal::Header),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Floor 1. A user's secret as the configuration or `pg_authid` keeps it.
 
-use super::{ScramVerifier, md5_password, md5_response, same_secret};
+use super::{Credential, ScramVerifier, md5_password, md5_response, same_secret};
 use std::fmt;
 use std::sync::Arc;
 
@@ -25,12 +25,16 @@ impl StoredPassword {
     }
 
     /// Is this the password? PBKDF2 for the SCRAM form: not for a thread that serves others.
-    pub fn matches_cleartext(&self, user: &str, given: &[u8]) -> bool {
-        match self {
+    pub fn matches_cleartext(&self, user: &str, given: &[u8]) -> Matched {
+        let fits = match self {
             Self::Plain(password) => same_secret(password.as_bytes(), given),
             Self::Md5(stored) => same_secret(stored.as_bytes(), md5_password(user, given).as_bytes()),
-            Self::Scram(verifier) => verifier.matches(given),
-        }
+            Self::Scram(verifier) => {
+                let keys = verifier.prove(given);
+                return keys.map_or(Matched::No, |keys| Matched::Yes(Credential::Keys(Arc::clone(verifier), keys)));
+            }
+        };
+        if fits { Matched::Yes(Credential::of_stored(self)) } else { Matched::No }
     }
 
     /// Is this the right answer to AuthenticationMD5Password? The SCRAM form has none.
@@ -42,6 +46,15 @@ impl StoredPassword {
         };
         same_secret(expected.as_bytes(), given)
     }
+}
+
+/// Whether a password was right, and what then speaks for the user at Postgres.
+#[derive(Debug)]
+pub enum Matched {
+    /// It was not.
+    No,
+    /// It was.
+    Yes(Credential),
 }
 
 impl fmt::Debug for StoredPassword {

@@ -1,17 +1,25 @@
-//! Floor 1. Verifiers of users whose password is configured in plain text: derived once, then kept.
+//! Floor 1. Verifiers of users whose password is kept in plain text: derived once, then kept.
 
-use super::scram::{DEFAULT_ITERATIONS, stable_salt};
+use super::scram::{DEFAULT_ITERATIONS, Hash, sign, stable_salt};
 use super::{ScramVerifier, StoredPassword};
+use lru::LruCache;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 
-/// One per process. Bounded by the number of configured users: an unknown name leaves nothing behind.
+/// One per process. Bounded; an unknown name leaves nothing behind.
 pub struct Verifiers {
     secret: [u8; 32],
-    derived: Mutex<HashMap<Box<str>, Arc<Pending>>>,
+    /// By user and password: one name may have another password in another database.
+    derived: Mutex<LruCache<Hash, Arc<Pending>, foldhash::fast::RandomState>>,
 }
+
+/// Users of one process, generously.
+const KEPT: NonZeroUsize = match NonZeroUsize::new(10_000) {
+    Some(kept) => kept,
+    None => NonZeroUsize::MIN,
+};
 
 /// Where the verifier of a name comes from.
 pub enum Found {
@@ -44,7 +52,8 @@ impl Pending {
 impl Verifiers {
     /// `secret` is random and lives as long as the process. Salts come from it, for real and for unknown names alike.
     pub fn new(secret: [u8; 32]) -> Self {
-        Self { secret, derived: Mutex::default() }
+        let derived = LruCache::with_hasher(KEPT, foldhash::fast::RandomState::default());
+        Self { secret, derived: Mutex::new(derived) }
     }
 
     /// `stored` is None for an unknown name. An md5 secret cannot serve SCRAM, which must look like a wrong password.
@@ -58,18 +67,22 @@ impl Verifiers {
         }
     }
 
-    /// A changed password (reload) replaces the entry.
+    /// For a name nobody has, where the password itself is asked for: as much work as for a name that somebody has.
+    pub fn mock(&self, user: &str) -> ScramVerifier {
+        ScramVerifier::mock(&self.secret, user)
+    }
+
     fn of_plain(&self, user: &str, password: &str) -> Found {
+        let key = sign(&self.secret, &[b"password", user.as_bytes(), &[0], password.as_bytes()]);
         let mut derived = self.derived.lock();
-        if let Some(pending) = derived.get(user).filter(|pending| *pending.password == *password) {
-            return match pending.cell.get() {
-                Some(verifier) => Found::Ready { verifier: Arc::clone(verifier), known: true },
-                None => Found::Derive(Arc::clone(pending)),
-            };
+        let new = || {
+            let salt = stable_salt(&self.secret, user);
+            Arc::new(Pending { cell: OnceCell::new(), password: password.into(), salt })
+        };
+        let pending = derived.get_or_insert(key, new);
+        match pending.cell.get() {
+            Some(verifier) => Found::Ready { verifier: Arc::clone(verifier), known: true },
+            None => Found::Derive(Arc::clone(pending)),
         }
-        let salt = stable_salt(&self.secret, user);
-        let pending = Arc::new(Pending { cell: OnceCell::new(), password: password.into(), salt });
-        derived.insert(user.into(), Arc::clone(&pending));
-        Found::Derive(pending)
     }
 }

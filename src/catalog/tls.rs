@@ -12,6 +12,8 @@ use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream}
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::{TlsConnector, client};
 
+use crate::auth::end_point;
+
 /// Makes the TLS sessions of control connections, with the same client config as those of the pool.
 #[derive(Clone)]
 pub struct MakeRustls(Arc<ClientConfig>);
@@ -60,9 +62,13 @@ where
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Stream<S> {
-    /// None: SCRAM without channel binding is what the pool does too.
+    /// As the pool does.
     fn channel_binding(&self) -> ChannelBinding {
-        ChannelBinding::none()
+        let certificate = self.0.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        match certificate.and_then(|certificate| end_point(certificate)) {
+            Some(hash) => ChannelBinding::tls_server_end_point(hash.into()),
+            None => ChannelBinding::none(),
+        }
     }
 }
 

@@ -95,7 +95,7 @@ struct Task {
 }
 
 /// Why a control connection was given up.
-enum Lost {
+pub(super) enum Lost {
     Connect(String),
     Closed,
     Stuck,
@@ -139,16 +139,13 @@ impl Task {
 
     /// From connect to loss.
     async fn watch(&self) -> Result<std::convert::Infallible, Lost> {
-        let pool = self.pool()?;
-        let connected = timeout(CONNECT_TIMEOUT, pool.get()).await.map_err(|_| Lost::Stuck)?;
-        let client = connected.map_err(|error| Lost::Connect(error.to_string()))?;
-        self.bounded(LOAD_TIMEOUT, client.batch_execute(SETTINGS)).await?;
-        let drift = self.bounded(LOAD_TIMEOUT, client.prepare(DRIFT)).await?;
+        let client = connect(&self.pg_config, self.tls.as_ref()).await?;
+        let drift = bounded(LOAD_TIMEOUT, client.prepare(DRIFT)).await?;
         let mut current = self.load(&client).await?;
         loop {
             self.rest(&client, &current).await?;
             let limit = Duration::from_secs(1).max(self.check_every * 3);
-            let fingerprint = self.bounded(limit, fingerprint(&client, &drift)).await?;
+            let fingerprint = bounded(limit, fingerprint(&client, &drift)).await?;
             let announced = (self.mark)() != Some(current.version);
             if fingerprint != *current.fingerprint && !announced {
                 (self.on_change)(Change::Drift);
@@ -186,7 +183,7 @@ impl Task {
                 sleep(TICK).await;
                 continue;
             };
-            let snapshot = Arc::new(self.bounded(LOAD_TIMEOUT, load(client, mark)).await?);
+            let snapshot = Arc::new(bounded(LOAD_TIMEOUT, load(client, mark)).await?);
             if (self.mark)() == Some(mark) {
                 self.shared.snapshot.store(Some(Arc::clone(&snapshot)));
                 (self.on_change)(Change::Loaded);
@@ -194,24 +191,28 @@ impl Task {
             }
         }
     }
+}
 
-    async fn bounded<T>(
-        &self,
-        limit: Duration,
-        answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
-    ) -> Result<T, Lost> {
-        timeout(limit, answer).await.map_err(|_| Lost::Stuck)?.map_err(Lost::from)
-    }
+pub(super) async fn bounded<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, Lost> {
+    timeout(limit, answer).await.map_err(|_| Lost::Stuck)?.map_err(Lost::from)
+}
 
-    /// A pool of one, made anew for each try: a connection that was given up is not to be met again.
-    fn pool(&self) -> Result<Pool, Lost> {
-        let manager = match &self.tls {
-            Some(config) => Manager::new(self.pg_config.clone(), MakeRustls::new(Arc::clone(config))),
-            None => Manager::new(self.pg_config.clone(), NoTls),
-        };
-        let built = Pool::builder(manager).max_size(1).runtime(Runtime::Tokio1).build();
-        built.map_err(|error| Lost::Connect(error.to_string()))
-    }
+/// A control connection that nothing of a role's or database's own settings can spoil. Its pool of one is made anew for each try:
+/// a connection that was given up is not to be met again.
+pub(super) async fn connect(pg_config: &tokio_postgres::Config, tls: Option<&Arc<ClientConfig>>) -> Result<Object, Lost> {
+    let manager = match tls {
+        Some(config) => Manager::new(pg_config.clone(), MakeRustls::new(Arc::clone(config))),
+        None => Manager::new(pg_config.clone(), NoTls),
+    };
+    let pool = Pool::builder(manager).max_size(1).runtime(Runtime::Tokio1).build();
+    let pool = pool.map_err(|error| Lost::Connect(error.to_string()))?;
+    let connected = timeout(CONNECT_TIMEOUT, pool.get()).await.map_err(|_| Lost::Stuck)?;
+    let client = connected.map_err(|error| Lost::Connect(error.to_string()))?;
+    bounded(LOAD_TIMEOUT, client.batch_execute(SETTINGS)).await?;
+    Ok(client)
 }
 
 async fn fingerprint(client: &Object, drift: &Statement) -> Result<String, tokio_postgres::Error> {
@@ -221,7 +222,7 @@ async fn fingerprint(client: &Object, drift: &Statement) -> Result<String, tokio
 /// What a role's or database's own settings must not spoil.
 const SETTINGS: &str = "SET search_path = pg_catalog; SET statement_timeout = 0; SET jit = off; SET row_security = off";
 const TICK: Duration = Duration::from_millis(25);
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LAST_PAUSE: Duration = Duration::from_secs(5);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const LAST_PAUSE: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const LOAD_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const LOAD_TIMEOUT: Duration = Duration::from_secs(60);

@@ -14,7 +14,7 @@ crate::label!(Kind:
 );
 
 crate::label!(Pin:
-    SessionMode, Setting, Role, TempTable, HoldCursor, AdvisoryLock, Listen, SqlPrepare, Backend, Sequence, Opaque,
+    SessionMode, OpaqueSettings, TempTable, HoldCursor, AdvisoryLock, Listen, SqlPrepare, Backend, Sequence, Opaque,
     ParseSettings,
 );
 

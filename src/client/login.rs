@@ -7,22 +7,27 @@
 //! Before the proof a client costs one small buffer. The time is bounded by the caller; what remains to be sent at the end
 //! is handed over, so that it leaves in one write with the parameters.
 
+mod guard;
+mod known;
 mod proof;
 mod startup;
 
 #[cfg(test)]
 mod tests;
 
-use crate::auth::Verifiers;
+pub use guard::Guard;
+pub use known::Queries;
+
+use crate::auth::{Credential, Found, StoredPassword, Verifiers};
 use crate::config::{CONSOLE, Config};
 use crate::error::{Error, Kind, Result, SqlState};
+use crate::net::tls::Acceptor;
 use crate::net::{Fault, Peer, Stream, next_message};
 use crate::pg::BackendKey;
 use crate::wire::frontend::tag;
-use crate::wire::startup::{StartupMessage, Version};
+use crate::wire::startup::{Replication, StartupMessage, Version};
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt as _;
-use tokio_rustls::rustls::ServerConfig;
 
 /// What a login needs to know. Cheap to clone; a reload makes a new one.
 #[derive(Clone)]
@@ -30,9 +35,28 @@ pub struct LoginContext {
     /// Users, databases, methods.
     pub config: Arc<Config>,
     /// None: SSLRequest is answered `N`.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<Arc<Acceptor>>,
     /// Lives as long as the process, over reloads.
     pub verifiers: Arc<Verifiers>,
+    /// Lives as long as the process, over reloads.
+    pub guard: Arc<Guard>,
+    /// For users that the configuration does not have.
+    pub queries: Arc<Queries>,
+}
+
+impl LoginContext {
+    /// Makes the verifiers of all configured users, one after the other: who comes first shall not wait for it, and nobody
+    /// shall see by the time that a user is one of them.
+    pub async fn prepare(self: Arc<Self>) {
+        for user in &self.config.users {
+            let Some(password) = &user.password else { continue };
+            let stored = StoredPassword::parse(password.expose());
+            if let Found::Derive(pending) = self.verifiers.find(&user.name, Some(&stored)) {
+                // What fails here is said at the login that needs it.
+                let _ = self.guard.derive(&pending).await;
+            }
+        }
+    }
 }
 
 /// How a login ended, if not with an error.
@@ -59,6 +83,8 @@ pub struct LoggedIn {
     pub startup: StartupMessage,
     /// Protocol version spoken from here on.
     pub version: Version,
+    /// What the login has shown, and may be shown to Postgres.
+    pub credential: Box<Credential>,
     /// Still to be sent, before anything else; it ends with AuthenticationOk.
     pub pending: Vec<u8>,
     /// What the client sent behind its last login message.
@@ -67,11 +93,23 @@ pub struct LoggedIn {
 
 /// Runs the login. On an error the client has been told, and its connection is closed.
 pub async fn login(stream: Stream, peer: Peer, context: &LoginContext) -> Result<Outcome> {
-    let inbox = Vec::new();
-    let mut session = Session { stream, peer, context, inbox, out: Vec::new(), tls_asked: false, gss_asked: false };
+    let mut session = Session {
+        stream,
+        peer,
+        context,
+        inbox: Vec::new(),
+        out: Vec::new(),
+        tls_asked: false,
+        gss_asked: false,
+        end_point: None,
+        credential: Box::default(),
+    };
+    if let Some(acceptor) = session.asks_directly().await {
+        session = session.encrypt(&acceptor, true).await?;
+    }
     loop {
         match session.run().await {
-            Ok(Next::Encrypt(config)) => session = session.encrypt(config).await?,
+            Ok(Next::Encrypt(acceptor)) => session = session.encrypt(&acceptor, false).await?,
             Ok(Next::Cancel(key)) => return Ok(Outcome::Cancel(key)),
             Ok(Next::Closed) => return Ok(Outcome::Closed),
             Ok(Next::Enter(startup)) => return session.enter(startup).map(Outcome::Session),
@@ -85,7 +123,7 @@ pub async fn login(stream: Stream, peer: Peer, context: &LoginContext) -> Result
 
 /// What is to be done with a connection.
 enum Next {
-    Encrypt(Arc<ServerConfig>),
+    Encrypt(Arc<Acceptor>),
     Cancel(BackendKey),
     Enter(StartupMessage),
     Closed,
@@ -99,6 +137,9 @@ struct Session<'a> {
     out: Vec<u8>,
     tls_asked: bool,
     gss_asked: bool,
+    /// What channel binding is offered with.
+    end_point: Option<Box<[u8]>>,
+    credential: Box<Credential>,
 }
 
 impl Session<'_> {
@@ -113,12 +154,12 @@ impl Session<'_> {
     /// Postgres's order: the connection's kind, the proof, and only then whether the database exists.
     async fn identify(&mut self, startup: &StartupMessage) -> Result<()> {
         startup::check(startup)?;
-        let (user, database) = names(startup)?;
+        let (user, database) = names(startup, &self.context.config)?;
         self.check_encryption()?;
         if let Some(negotiate) = startup.negotiate() {
             negotiate.encode(&mut self.out);
         }
-        self.prove(&user, &database).await?;
+        *self.credential = self.prove(&user, &database).await?;
         if *database != *CONSOLE && self.context.config.database(&database).is_none() {
             let error = Error::new(Kind::Config, format!("database \"{database}\" does not exist"));
             return Err(error.with_sqlstate(SqlState(*b"3D000")).with_hint("pgdial serves the databases of its config file."));
@@ -127,7 +168,7 @@ impl Session<'_> {
     }
 
     fn enter(self, startup: StartupMessage) -> Result<LoggedIn> {
-        let (user, database) = names(&startup)?;
+        let (user, database) = names(&startup, &self.context.config)?;
         Ok(LoggedIn {
             stream: self.stream,
             peer: self.peer,
@@ -135,6 +176,7 @@ impl Session<'_> {
             database,
             version: startup.version.spoken(),
             startup,
+            credential: self.credential,
             pending: self.out,
             leftover: self.inbox,
         })
@@ -170,12 +212,15 @@ impl Session<'_> {
     }
 }
 
-/// As text. A name that is not UTF-8 equals no configured one after this.
-fn names(startup: &StartupMessage) -> Result<(Box<str>, Box<str>)> {
+/// As text. A name that is not UTF-8 equals no configured one after this. Who wants the log of the whole server names no database,
+/// or one by the name of `replication`: the first database's server is meant.
+fn names(startup: &StartupMessage, config: &Config) -> Result<(Box<str>, Box<str>)> {
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned().into_boxed_str();
     let user = startup.user().map_err(violation)?;
-    let database = startup.database().map_err(violation)?;
-    Ok((text(user), text(database)))
+    let database = text(startup.database().map_err(violation)?);
+    let of_server = startup.replication() == Some(Replication::Physical) && config.database(&database).is_none();
+    let first = config.databases.first().filter(|_| of_server).map(|first| first.name.as_str().into());
+    Ok((text(user), first.unwrap_or(database)))
 }
 
 fn violation(violation: crate::wire::Violation) -> Error {

@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use crate::engine::{Engine, Finished, Tally};
 use crate::error::Error;
-use crate::metrics::ShapeStats;
+use crate::metrics::{ShapeStats, TrafficCounters};
+use crate::pg::TransactionStatus;
 use crate::query::Statement;
+use crate::server::{ClientCard, Slot};
 use crate::session::Pins;
 
 use super::counts::Counts;
@@ -14,7 +16,11 @@ use super::counts::Counts;
 /// Counts for one client.
 pub(super) struct Meter {
     counts: Arc<Counts>,
+    /// The database's share.
+    traffic: Arc<TrafficCounters>,
+    slot: Arc<Slot>,
     busy_since: Option<Instant>,
+    transaction_since: Option<Instant>,
     quiet_since: Instant,
     waiting_since: Option<Instant>,
     now: Instant,
@@ -31,11 +37,15 @@ pub(super) struct Meter {
 
 impl Meter {
     /// For a client that has just logged in.
-    pub(super) fn new(counts: Arc<Counts>, slow: Duration, now: Instant) -> Self {
+    pub(super) fn new(counts: Arc<Counts>, traffic: Arc<TrafficCounters>, slot: Arc<Slot>, slow: Duration, now: Instant) -> Self {
         let pins = Pins::default();
+        traffic.sessions.inc();
         Self {
             counts,
+            traffic,
+            slot,
             busy_since: None,
+            transaction_since: None,
             quiet_since: now,
             waiting_since: None,
             now,
@@ -51,25 +61,35 @@ impl Meter {
         self.now = now;
     }
 
+    /// Who the client is.
+    pub(super) fn card(&self) -> &ClientCard {
+        self.slot.card()
+    }
+
+    /// The time of the turn that is under way.
+    pub(super) fn moment(&self) -> Instant {
+        self.now
+    }
+
     pub(super) fn client_sent(&mut self, bytes: usize) {
-        self.counts.traffic.client_bytes_in.add(bytes as u64);
+        self.traffic.client_bytes_in.add(bytes as u64);
         self.busy_since.get_or_insert(self.now);
     }
 
     pub(super) fn server_sent(&self, bytes: usize) {
-        self.counts.traffic.server_bytes_in.add(bytes as u64);
+        self.traffic.server_bytes_in.add(bytes as u64);
     }
 
     pub(super) fn client_got(&mut self, bytes: usize) {
         if bytes > 0 {
             self.sent += bytes as u64;
-            self.counts.traffic.client_bytes_out.add(bytes as u64);
+            self.traffic.client_bytes_out.add(bytes as u64);
         }
     }
 
     pub(super) fn server_got(&self, bytes: usize) {
         if bytes > 0 {
-            self.counts.traffic.server_bytes_out.add(bytes as u64);
+            self.traffic.server_bytes_out.add(bytes as u64);
         }
     }
 
@@ -108,14 +128,16 @@ impl Meter {
         if tally.batches > 0 {
             let now = Instant::now();
             self.queries += u64::from(tally.batches);
-            counts.traffic.queries.add(u64::from(tally.batches));
-            counts.traffic.transactions.add(u64::from(tally.transactions));
+            self.traffic.queries.add(u64::from(tally.batches));
+            self.traffic.transactions.add(u64::from(tally.transactions));
             if tally.local > 0 {
-                counts.traffic.batches_local.add(u64::from(tally.local));
+                self.traffic.batches_local.add(u64::from(tally.local));
             }
             if let Some(since) = self.busy_since {
                 let latency = now.saturating_duration_since(since);
                 counts.query_latency.record(latency);
+                self.traffic.query_us.add(micros(latency));
+                self.follow_transaction(engine.status(), since, now);
                 self.finished(engine.finished.take(), latency);
             }
             self.busy_since = engine.is_busy().then_some(now);
@@ -124,13 +146,29 @@ impl Meter {
         if tally.plan_hits > 0 {
             counts.plans.hits.add(u64::from(tally.plan_hits));
         }
+        if tally.client_parses > 0 {
+            self.traffic.client_parses.add(u64::from(tally.client_parses));
+        }
+        if tally.plan_hits + tally.plan_misses > 0 {
+            self.traffic.binds.add(u64::from(tally.plan_hits) + u64::from(tally.plan_misses));
+        }
         if tally.prepared > 0 || tally.plan_misses > 0 {
             counts.plans.prepared.add(u64::from(tally.prepared));
+            self.traffic.server_parses.add(u64::from(tally.prepared));
             counts.plans.misses.add(u64::from(tally.plan_misses));
             counts.plans.evicted.add(u64::from(tally.plan_evictions));
         }
         if engine.pins() != self.pins {
             self.follow_pins(engine.pins(), tally.pins);
+        }
+    }
+
+    /// A transaction lasts from its first batch to the answer that ends it.
+    fn follow_transaction(&mut self, status: TransactionStatus, since: Instant, now: Instant) {
+        let began = *self.transaction_since.get_or_insert(since);
+        if status == TransactionStatus::Idle {
+            self.transaction_since = None;
+            self.traffic.transaction_us.add(micros(now.saturating_duration_since(began)));
         }
     }
 
@@ -157,7 +195,12 @@ impl Meter {
         self.pins.without(pins).iter().for_each(|pin| self.counts.pool.pinned.down(pin));
         new.iter().for_each(|pin| self.counts.pool.pins.inc(pin));
         self.pins = pins;
+        self.slot.set_pins(pins, self.now);
     }
+}
+
+fn micros(period: Duration) -> u64 {
+    u64::try_from(period.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl Drop for Meter {

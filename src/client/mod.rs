@@ -1,6 +1,7 @@
 //! Floor 4. Connections from applications: login, then [`relay`], THE loop.
 
 mod buffers;
+mod console;
 mod counts;
 mod gate;
 mod listener;
@@ -8,6 +9,7 @@ pub mod login;
 mod meter;
 mod pipe;
 mod relay;
+mod replication;
 mod session;
 
 pub use counts::Counts;

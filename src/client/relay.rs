@@ -6,6 +6,7 @@
 mod end;
 mod input;
 mod limits;
+mod notify;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,8 +19,10 @@ use tokio::time::Sleep;
 use crate::cache::Joined;
 use crate::engine::{Engine, Release};
 use crate::error::{Error, Kind, SqlState};
+use crate::listen::Passage;
 use crate::net::Stream;
 use crate::server::{Dialer, Disposition, Guest, Lease, ServerPool, Set, Slot, Target, Ticket};
+use crate::session::Settings;
 
 use super::buffers::Buffers;
 use super::meter::Meter;
@@ -36,6 +39,8 @@ pub(super) struct Relay {
     pool: ServerPool<Dialer>,
     target: Arc<Target>,
     set: Arc<Set>,
+    /// Settings of a server of which it was seen that they fit the set.
+    settings: Arc<Settings>,
     slot: Arc<Slot>,
     lease: Option<Lease<Dialer>>,
     wait: Wait,
@@ -55,8 +60,13 @@ pub(super) struct Relay {
     ending: Option<End>,
     /// The statement has run too long, and Postgres has been asked to cancel it.
     cancelled: bool,
+    /// What the server has sent stays where it is until this gate opens.
+    hold: Option<Opening>,
     _guest: Guest,
 }
+
+/// A gate that is waited for.
+type Opening = Pin<Box<dyn Future<Output = Passage> + Send>>;
 
 enum Wait {
     /// For bytes of the client.
@@ -66,6 +76,7 @@ enum Wait {
     Server(Ticket<Dialer>),
     Replies,
     Flight(Pin<Box<dyn Future<Output = Joined> + Send>>),
+    Gate(Opening),
 }
 
 /// How a session ended.
@@ -79,6 +90,8 @@ pub enum End {
     Refused,
     /// pgdial stops.
     Drained,
+    /// KILL or KILL_CLIENT on the console.
+    Killed,
 }
 
 impl End {
@@ -89,6 +102,7 @@ impl End {
             Self::ClientGone => "client_gone",
             Self::Refused => "refused",
             Self::Drained => "drained",
+            Self::Killed => "killed",
         }
     }
 }
@@ -124,6 +138,7 @@ impl Relay {
         let target = Arc::new(pool.connector().target().clone());
         let timer = limits.tick().map(|tick| Box::pin(tokio::time::sleep(tick)));
         Self {
+            settings: Arc::default(),
             engine,
             stream,
             pool,
@@ -143,6 +158,7 @@ impl Relay {
             kept: 0,
             ending: None,
             cancelled: false,
+            hold: None,
             _guest: guest,
         }
     }
@@ -188,6 +204,7 @@ impl Relay {
             let mut moved = self.server_turn(cx, buffer, now);
             moved |= self.wait_turn(cx, now);
             moved |= self.client_turn(cx, buffer, now);
+            moved |= self.notify_turn(cx);
             // Room that has come up lets the other side be read again, and nobody would wake us for that.
             moved |= self.flush(cx);
             self.meter.take(&mut self.engine);
@@ -209,6 +226,9 @@ impl Relay {
         if self.ending.is_some() || self.engine.client_out.len() >= HIGH_WATER {
             self.engine.client_stalls();
             return false;
+        }
+        if self.hold.is_some() {
+            return self.hold_turn(cx, now);
         }
         let Some(lease) = self.lease.as_mut() else { return false };
         match pipe::poll_read(&mut lease.stream, cx, buffer) {
@@ -236,6 +256,7 @@ impl Relay {
         }
         match self.engine.on_server(fresh, now) {
             Ok(taken) => {
+                self.hold_at(taken.want);
                 let relay = fresh.get(taken.relay).unwrap_or_default();
                 let written = pipe::write_on(&mut self.stream, cx, &mut self.engine.client_out, relay);
                 self.client_got(written);
@@ -272,21 +293,41 @@ impl Relay {
     fn release(&mut self) {
         let Some((state, release)) = self.engine.take_release() else { return };
         let Some(mut lease) = self.lease.take() else { return };
+        lease.card.release(state.plans.len());
         lease.state = Some(state);
         self.server_inbox = Vec::new();
+        let release = self.sort(&mut lease, release);
         let disposition = match release {
             Release::Reuse => Disposition::Reuse,
             Release::Close => Disposition::Close,
         };
-        if self.slot.release() {
-            return lease.release(disposition);
-        }
+        let Some(holding) = self.slot.release() else { return lease.release(disposition) };
         // A cancel request for this server is on its way: nobody may have it before that is over.
-        let slot = Arc::clone(&self.slot);
         tokio::spawn(async move {
-            slot.settled().await;
-            lease.release(disposition);
+            let arrived = holding.settled().await;
+            lease.release(if arrived { disposition } else { Disposition::Close });
         });
+    }
+
+    /// A server that has heard of settings which the client made up is only for clients that have as well.
+    fn sort(&mut self, lease: &mut Lease<Dialer>, release: Release) -> Release {
+        let Some(state) = lease.state.as_ref().filter(|state| !Arc::ptr_eq(&self.settings, &state.applied)) else {
+            return release;
+        };
+        self.settings = Arc::clone(&state.applied);
+        let names: Box<[Box<str>]> = self.settings.custom_names().map(Into::into).collect();
+        if names == self.set.names {
+            return release;
+        }
+        match self.pool.connector().with_names(&self.set, names) {
+            Ok(set) => {
+                lease.move_to(set.id);
+                self.set = set;
+                release
+            }
+            // There are too many sorts of servers: one less, and the client goes on with what it has.
+            Err(_) => Release::Close,
+        }
     }
 
     fn lose_server(&mut self, error: Error) {
@@ -310,6 +351,7 @@ impl Relay {
     fn wait_turn(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         match &mut self.wait {
             Wait::Input { .. } | Wait::Replies => false,
+            Wait::Gate(_) => self.gate_turn(cx, now),
             Wait::Flight(landed) => {
                 let Poll::Ready(outcome) = landed.as_mut().poll(cx) else { return false };
                 self.slot.set_waiting(false);
@@ -322,6 +364,10 @@ impl Relay {
                 let Poll::Ready(outcome) = Pin::new(ticket).poll(cx) else { return false };
                 self.meter.waited(now);
                 match outcome {
+                    Ok(lease) if self.slot.take_queued_cancel() => {
+                        lease.release(Disposition::Reuse);
+                        self.refuse_batch(&cancelled(), cx, now);
+                    }
                     Ok(lease) => {
                         self.adopt(lease);
                         self.feed_inbox(cx, now);
@@ -380,10 +426,14 @@ impl Relay {
             if matches!(self.wait, Wait::Server(_)) {
                 self.meter.waited(now);
             }
-            let error = Error::new(Kind::CheckoutTimeout, "canceling statement due to user request");
-            self.refuse_batch(&error.with_sqlstate(SqlState(*b"57014")), cx, now);
+            self.refuse_batch(&cancelled(), cx, now);
             // What it waits for now has not been polled yet.
             cx.waker().wake_by_ref();
+        }
+        if self.slot.is_killed() && self.ending.is_none() {
+            let text = "terminating connection due to administrator command";
+            self.engine.refuse(&Error::new(Kind::Draining, text).with_hint("KILL was given on the pgdial console."));
+            self.ending = Some(End::Killed);
         }
         if self.slot.is_draining() && self.ending.is_none() && self.engine.is_quiet() && self.inbox.is_empty() {
             self.engine.refuse(&Error::new(Kind::Draining, "terminating connection due to administrator command"));
@@ -427,6 +477,11 @@ impl Relay {
             }
         }
     }
+}
+
+/// The client has cancelled what it was waiting for: in Postgres's words.
+fn cancelled() -> Error {
+    Error::new(Kind::CheckoutTimeout, "canceling statement due to user request").with_sqlstate(SqlState(*b"57014"))
 }
 
 /// A drain does not wait longer for a client that stands still.

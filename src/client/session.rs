@@ -1,23 +1,28 @@
 //! Floor 4. One client from accept to close.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Weak};
+use std::time::{Instant, SystemTime};
 
 use tracing::debug;
 
+use crate::admin::console::Operator;
 use crate::config::{CONSOLE, PoolMode};
 use crate::engine::{Engine, Parameters};
 use crate::error::{Error, Kind, Result};
-use crate::metrics::Rejected;
+use crate::metrics::{Rejected, TrafficCounters};
 use crate::net::{Peer, Stream, random};
-use crate::server::{Checkout, Dialer, Disposition, Guest, Known, Lease, ServerPool, Set, Slot, Startup};
+use crate::server::{Checkout, ClientCard, Dialer, Disposition, Guest, Known, Lease, ServerPool, Set, Slot, Startup};
+use crate::session::Settings;
 use crate::wire::backend::{self, BackendKeyData, ParameterStatus};
 use crate::wire::diagnostics::SqlState;
+use crate::wire::startup::Replication;
 
-use super::gate::{Entry, Gate};
+use super::console;
+use super::gate::{Database, Entry, Gate};
 use super::login::{LoggedIn, LoginContext, Outcome, login};
 use super::meter::Meter;
 use super::relay::{Parts, Relay};
+use super::replication;
 
 /// Serves the client until it goes. The place it takes is given back at the end.
 pub(super) async fn serve(stream: Stream, peer: Peer, context: Arc<LoginContext>, gate: Arc<Gate>, mut entry: Entry) {
@@ -36,7 +41,11 @@ pub(super) async fn serve(stream: Stream, peer: Peer, context: Arc<LoginContext>
             if error.kind() == Kind::Auth {
                 gate.counts.clients.logins_failed.inc();
             }
-            debug!(%peer, %error, "login failed");
+            if error.kind() == Kind::ClientGone {
+                debug!(%peer, %error, "login failed");
+            } else {
+                context.guard.log_refusal(peer, &error);
+            }
         }
         Err(_) => {
             gate.counts.clients.rejected.inc(Rejected::LoginTimeout);
@@ -46,6 +55,12 @@ pub(super) async fn serve(stream: Stream, peer: Peer, context: Arc<LoginContext>
 }
 
 async fn run(mut client: LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) {
+    if *client.database == *CONSOLE {
+        return Box::pin(console(client, gate, entry)).await;
+    }
+    if client.startup.replication() != Some(Replication::No) {
+        return Box::pin(replication::serve(client, gate, entry)).await;
+    }
     let began = Instant::now();
     let (user, database, peer) = (client.user.clone(), client.database.clone(), client.peer);
     match Box::pin(open(&mut client, gate, entry)).await {
@@ -64,7 +79,33 @@ async fn run(mut client: LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) {
     }
 }
 
-async fn tell(mut client: LoggedIn, error: &Error) {
+async fn console(client: LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) {
+    let (user, peer) = (client.user.clone(), client.peer);
+    let error = match admit_operator(&client, gate, entry) {
+        Ok(operator) => match console::serve(client, gate, operator).await {
+            Ok(()) => return,
+            Err(error) => error,
+        },
+        Err(error) => {
+            tell(client, &error).await;
+            error
+        }
+    };
+    debug!(%peer, %user, %error, "console session refused or broken");
+}
+
+fn admit_operator(client: &LoggedIn, gate: &Gate, entry: &mut Entry) -> Result<Arc<dyn Operator>> {
+    if !gate.config().may_use_console(&client.user) {
+        let text = format!("user \"{}\" may not use the console", client.user);
+        let error = Error::new(Kind::Auth, text).with_sqlstate(SqlState(*b"42501"));
+        return Err(error.with_hint("[auth] console_users names who may."));
+    }
+    entry.admit(&client.user, CONSOLE)?;
+    let closed = || Error::new(Kind::Draining, "pgdial is shutting down").with_sqlstate(SqlState(*b"57P03"));
+    gate.console.get().and_then(Weak::upgrade).filter(|_| !gate.is_closed()).ok_or_else(closed)
+}
+
+pub(super) async fn tell(mut client: LoggedIn, error: &Error) {
     use tokio::io::AsyncWriteExt;
     let mut out = client.pending;
     error.encode(&mut out);
@@ -77,6 +118,7 @@ async fn tell(mut client: LoggedIn, error: &Error) {
 struct Opened {
     engine: Engine,
     pool: ServerPool<Dialer>,
+    traffic: Arc<TrafficCounters>,
     set: Arc<Set>,
     lease: Option<Lease<Dialer>>,
     gate: Arc<Gate>,
@@ -84,29 +126,41 @@ struct Opened {
     guest: Guest,
 }
 
-async fn open(client: &mut LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) -> Result<Opened> {
-    if !entry.admit() {
-        gate.counts.clients.rejected.inc(Rejected::TooManyClients);
-        return Err(Error::new(Kind::Limit, "sorry, too many clients already").with_hint("Raise [listen] max_clients."));
-    }
+/// Whether there is a place for the client, in its database.
+pub(super) fn admit<'a>(client: &LoggedIn, gate: &'a Gate, entry: &mut Entry) -> Result<&'a Arc<Database>> {
+    entry.admit(&client.user, &client.database).inspect_err(|_| gate.counts.clients.rejected.inc(Rejected::TooManyClients))?;
     if gate.is_closed() {
         gate.counts.clients.rejected.inc(Rejected::Draining);
         return Err(Error::new(Kind::Draining, "pgdial is shutting down").with_sqlstate(SqlState(*b"57P03")));
     }
-    if *client.database == *CONSOLE {
-        return Err(Error::new(Kind::Unsupported, "the console is not built yet").fatal().with_hint("Use the stats endpoint."));
-    }
     let database = gate.database(&client.database)?;
-    let pool = gate.pool(database, &client.user)?;
-    let set = pool.connector().set(startup_parameters(client)?)?;
+    if database.is_disabled() {
+        let text = format!("database \"{}\" is not currently accepting connections", database.name);
+        let error = Error::new(Kind::Limit, text).with_sqlstate(SqlState(*b"55000"));
+        return Err(error.with_hint("It was disabled on the pgdial console; ENABLE lets clients in again."));
+    }
+    Ok(database)
+}
+
+async fn open(client: &mut LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) -> Result<Opened> {
+    let database = admit(client, gate, entry)?;
+    let pool = gate.pool_of_login(database, &client.user, &client.credential)?;
+    let (startup, own) = startup_parameters(client)?;
+    let set = pool.connector().set(startup)?;
     let session_mode = gate.config().pool.mode == PoolMode::Session;
     let (known, lease) = introduce(&pool, &set, session_mode).await.map_err(Error::fatal)?;
-    let engine = Engine::new(Arc::clone(&database.shared), known.reader, Arc::clone(&known.parameters), Instant::now());
+    let own = database.shared.settings.intern(own.into_iter().filter(|(name, value)| known.defaults.get(name) != Some(&**value)));
+    let parameters = told(&known.parameters, &own);
+    let mut engine = Engine::new(Arc::clone(&database.shared), known.reader, Arc::clone(&parameters), Instant::now());
+    engine.start_with(own);
     let guest = Dialer::enter(&pool);
-    greet(client, gate, engine, &known.parameters).map(|(engine, slot)| Opened {
+    // In session mode the client is called what its server is called: Postgres knows it by that.
+    let pid = lease.as_ref().and_then(|lease| lease.state.as_ref()?.key.as_ref()).map(|key| key.pid);
+    greet(client, gate, engine, &parameters, pid).map(|(engine, slot)| Opened {
         engine,
         guest,
         pool,
+        traffic: Arc::clone(&database.traffic),
         set,
         lease,
         gate: Arc::clone(gate),
@@ -131,25 +185,58 @@ async fn introduce(pool: &ServerPool<Dialer>, set: &Set, keep: bool) -> Result<(
     Ok((known, None))
 }
 
-/// Behind AuthenticationOk: ParameterStatus, BackendKeyData, ReadyForQuery.
-fn greet(client: &mut LoggedIn, gate: &Gate, mut engine: Engine, parameters: &Parameters) -> Result<(Engine, Arc<Slot>)> {
+/// A key to cancel with, and a card for the console. `own`: the process id of the server that it has for good.
+pub(super) fn register(client: &LoggedIn, gate: &Gate, own: Option<i32>) -> Result<Arc<Slot>> {
     // Protocol 3.0 has room for four bytes.
     let secret: [u8; 32] = random()?;
     let length = if client.version.minor >= 2 { 32 } else { 4 };
-    let slot = gate.registry.register(secret.get(..length).unwrap_or_default());
+    let application = client.startup.get("application_name").unwrap_or_default();
+    let application: String = String::from_utf8_lossy(application).chars().take(MAX_APPLICATION).collect();
+    let card = ClientCard {
+        user: client.user.clone(),
+        database: client.database.clone(),
+        application: application.into(),
+        peer: client.peer,
+        local: client.stream.local_address(),
+        tls: client.stream.is_tls(),
+        since: SystemTime::now(),
+    };
+    Ok(gate.registry.register(secret.get(..length).unwrap_or_default(), card, own))
+}
+
+/// Postgres cuts it there.
+const MAX_APPLICATION: usize = 63;
+
+fn greet(
+    client: &mut LoggedIn,
+    gate: &Gate,
+    mut engine: Engine,
+    parameters: &Parameters,
+    own: Option<i32>,
+) -> Result<(Engine, Arc<Slot>)> {
+    let slot = register(client, gate, own)?;
+    engine.identify(slot.key().pid);
+    engine.client_out = greeting(client, &slot, parameters.iter());
+    Ok((engine, slot))
+}
+
+/// Behind AuthenticationOk: ParameterStatus, BackendKeyData, ReadyForQuery.
+pub(super) fn greeting<'a>(client: &mut LoggedIn, slot: &Slot, parameters: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<u8> {
     let mut out = std::mem::take(&mut client.pending);
-    for (name, value) in parameters.iter() {
+    for (name, value) in parameters {
         ParameterStatus { name: name.as_bytes(), value: value.as_bytes() }.encode(&mut out);
     }
     let key = slot.key();
     BackendKeyData { pid: key.pid, secret: &key.secret }.encode(&mut out);
     backend::ready_for_query(crate::pg::TransactionStatus::Idle, &mut out);
-    engine.client_out = out;
-    Ok((engine, slot))
+    out
 }
 
 impl Opened {
     fn into_relay(self, client: LoggedIn) -> Relay {
+        let counts = Arc::clone(&self.gate.counts);
+        let slow = self.gate.config().log.slow_query;
+        let meter = Meter::new(counts, self.traffic, Arc::clone(&self.slot), slow, Instant::now());
         let mut relay = Relay::new(Parts {
             engine: self.engine,
             stream: client.stream,
@@ -157,7 +244,7 @@ impl Opened {
             set: self.set,
             slot: self.slot,
             buffers: Arc::clone(&self.gate.buffers),
-            meter: Meter::new(Arc::clone(&self.gate.counts), self.gate.config().log.slow_query, Instant::now()),
+            meter,
             limits: self.gate.limits(),
             inbox: client.leftover,
             guest: self.guest,
@@ -169,16 +256,29 @@ impl Opened {
     }
 }
 
-/// All but what names the session itself.
-fn startup_parameters(client: &LoggedIn) -> Result<Startup> {
-    let mut startup = Startup::new();
+/// ParameterStatus as of the client's own settings.
+fn told(known: &Arc<Parameters>, own: &Settings) -> Arc<Parameters> {
+    let mut parameters = Arc::clone(known);
+    for (name, value) in own.iter().filter(|(name, _)| known.get(name).is_some()) {
+        Arc::make_mut(&mut parameters).set(name, value);
+    }
+    parameters
+}
+
+/// All but what names the session itself: first what its servers are opened with, then what they are given with each lease.
+/// application_name is often another for each process, and servers could not be shared if they were opened with it.
+fn startup_parameters(client: &LoggedIn) -> Result<(Startup, Startup)> {
+    let (mut startup, mut own) = (Startup::new(), Startup::new());
     for (name, value) in client.startup.parameters() {
         let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) else {
             return Err(Error::new(Kind::Protocol, "a startup parameter is not valid UTF-8"));
         };
         if !matches!(name, "user" | "database" | "replication") && !name.starts_with("_pq_.") {
-            startup.push((name.into(), value.into()));
+            // Of other characters Postgres makes what its version likes.
+            let printable = value.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+            let to = if name == "application_name" && printable { &mut own } else { &mut startup };
+            to.push((name.into(), value.into()));
         }
     }
-    Ok(startup)
+    Ok((startup, own))
 }

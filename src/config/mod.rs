@@ -18,6 +18,7 @@ mod raw;
 pub mod reload;
 mod secret;
 mod settings;
+mod shown;
 mod unsupported;
 mod upstream;
 mod validate;
@@ -26,14 +27,22 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub use mode::{AuthMethod, CacheMode, Currval, Feed, Freshness, IdleOrder, LogFormat, LogLevel, PlansMode, PoolMode, TlsMode};
+pub use mode::{
+    AuthMethod, CacheMode, ChannelBinding, Currval, Feed, Freshness, IdleOrder, LogFormat, LogLevel, PlansMode, PoolMode, TlsMode,
+};
 pub use secret::Secret;
 pub use settings::{File, defaults, schema};
+pub use shown::shown;
 pub use upstream::{Host, Upstream};
 pub use value::{AddressMatch, TableName, Ttl};
 
 /// The name that opens the console instead of a database.
 pub const CONSOLE: &str = "pgdial";
+
+/// May a user that has proved who it is give orders to pgdial?
+pub fn may_use_console(config: &Config, user: &str) -> bool {
+    config.auth.console_users.iter().any(|allowed| allowed == user)
+}
 
 /// Everything that can be configured, validated.
 #[derive(Clone, Debug)]
@@ -293,6 +302,11 @@ impl Config {
                 && rule.address.contains(peer)
         };
         self.auth.rules.iter().find(matches).map_or(self.auth.method, |rule| rule.method)
+    }
+
+    /// Whether this user may use the console.
+    pub fn may_use_console(&self, user: &str) -> bool {
+        self.auth.console_users.iter().any(|name| name == user)
     }
 
     /// Settings whose feature is not built yet; [`Config::load`] refuses them, so that none is silently ignored.

@@ -60,6 +60,18 @@ words! {
 }
 
 words! {
+    /// Whether a login is tied to the TLS connection it runs over; libpq's `channel_binding`.
+    ChannelBinding {
+        /// Never.
+        Disable = "disable",
+        /// If the server offers it.
+        Prefer = "prefer",
+        /// Or there is no login.
+        Require = "require",
+    }
+}
+
+words! {
     /// How a client proves who it is.
     AuthMethod {
         /// Not at all.
@@ -72,6 +84,20 @@ words! {
         ScramSha256 = "scram-sha-256",
         /// A client certificate whose common name is the user.
         Cert = "cert",
+        /// Over a Unix socket: the system user has the same name.
+        Peer = "peer",
+        /// Nothing helps.
+        Reject = "reject",
+    }
+}
+
+impl AuthMethod {
+    /// Is something compared with what is stored of the user?
+    pub fn needs_password(self) -> bool {
+        match self {
+            Self::Password | Self::Md5 | Self::ScramSha256 => true,
+            Self::Trust | Self::Cert | Self::Peer | Self::Reject => false,
+        }
     }
 }
 

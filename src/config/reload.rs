@@ -38,6 +38,12 @@ pub struct Change {
     pub needs_restart: bool,
 }
 
+/// Whether a change of this setting waits for a restart.
+pub(super) fn needs_restart(key: &str) -> bool {
+    let pool_size = key.starts_with("database[") && key.ends_with("].pool_size");
+    !pool_size && !LIVE.iter().any(|live| key.starts_with(live))
+}
+
 /// Every difference, by key.
 pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
     let (old, new) = (old.flat.expose(), new.flat.expose());
@@ -49,7 +55,7 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
         key: key.clone(),
         old: old.get(key).map(|value| redacted(key, value)),
         new: new.get(key).map(|value| redacted(key, value)),
-        needs_restart: !LIVE.iter().any(|live| key.starts_with(live)),
+        needs_restart: needs_restart(key),
     });
     changes.collect()
 }

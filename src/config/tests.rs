@@ -161,7 +161,11 @@ const BAD: &[(&str, &str)] = &[
         "auth.rule[0].address = \"10.0.0.0/33\": a range of this family has at most /32",
     ),
     ("[[auth.rule]]\naddress = '*'", "auth.rule[0].method = \"\": use one of trust, password"),
-    ("[auth]\nmethod = 'cert'", "auth.method = \"cert\": not supported yet: leave it at \"scram-sha-256\""),
+    ("[auth]\nmethod = 'cert'", "auth.method = \"cert\": needs the authority of the clients' certificates"),
+    ("[[auth.rule]]\nmethod = 'peer'", "auth.rule[0].method = \"peer\": works over a Unix socket only"),
+    ("[auth]\nquery = 'select 1'", "line 2: auth.query: the user's name is $1"),
+    ("[auth]\nconsole_users = ['nobody']", "auth.console_users: there is no user \"nobody\""),
+    ("[listen]\ntls_client_ca = 'ca.pem'", "clients show certificates over TLS only"),
     (
         "[[cache.rule]]\ntables = ['a']\nttl = '1s'\nrevalidate = true",
         "line 4: cache.rule[0].revalidate = true: not supported yet: leave it at false",
@@ -231,6 +235,14 @@ fn auth_rules_match_first_to_last() {
     assert_eq!(method("a", Some("::1")), AuthMethod::Password);
     assert_eq!(method("b", None), AuthMethod::ScramSha256);
     assert!(value::address_match("0.0.0.0/0").unwrap().contains(Some("8.8.8.8".parse().unwrap())));
+}
+
+#[test]
+fn the_console_is_for_those_who_are_named() {
+    let config = good("");
+    assert!(may_use_console(&config, "app") && !may_use_console(&config, "eve"));
+    let config = good("[auth]\nconsole_users = ['eve']\n[[user]]\nname = 'eve'\npassword = 'e'\n");
+    assert!(may_use_console(&config, "eve") && !may_use_console(&config, "app"));
 }
 
 #[test]

@@ -9,12 +9,6 @@ use super::settings::{flatten, redacted, schema};
 
 /// Keys whose feature is missing: any value but the default is refused.
 const KEYS: &[&str] = &[
-    "auth.query",
-    "auth.console_users",
-    "auth.rule.address",
-    "auth.rule.database",
-    "auth.rule.method",
-    "auth.rule.user",
     "cache.rule.empty_ttl",
     "cache.rule.freshness",
     "cache.rule.match",
@@ -25,26 +19,16 @@ const KEYS: &[&str] = &[
     "cache.verify",
     "database.cache",
     "database.plans",
-    "database.pool_size",
     "invalidation.max_lag",
-    "listen.tls_client_ca",
     "plans.guard",
     "plans.keep_comments",
     "pool.currval",
     "pool.max_pinned",
     "pool.startup_sets",
-    "user.max_clients",
-    "user.pool_size",
 ];
 
 /// Single values whose feature is missing, though the key works.
-const VALUES: &[(&str, &str)] = &[
-    ("auth.method", "cert"),
-    ("cache.mode", "observe"),
-    ("invalidation.feed", "outbox"),
-    ("listen.tls", "verify-ca"),
-    ("pool.mode", "statement"),
-];
+const VALUES: &[(&str, &str)] = &[("cache.mode", "observe"), ("invalidation.feed", "outbox")];
 
 /// One line per such setting, its key first.
 pub(super) fn list(config: &Config) -> Vec<String> {

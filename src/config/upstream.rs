@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::mode::TlsMode;
+use super::mode::{ChannelBinding, TlsMode};
 use super::secret::Secret;
 use super::value::{Remedy, did_you_mean, word};
 
@@ -22,6 +22,8 @@ pub struct Upstream {
     pub tls: TlsMode,
     /// `sslrootcert` of the URL, else `[upstream] tls_ca`; `None` = the built-in authorities.
     pub tls_ca: Option<PathBuf>,
+    /// `channel_binding` of the URL.
+    pub channel_binding: ChannelBinding,
 }
 
 /// The address of a server.
@@ -70,6 +72,7 @@ struct Parts {
     database: String,
     sslmode: Option<String>,
     sslrootcert: Option<String>,
+    channel_binding: Option<String>,
 }
 
 impl Upstream {
@@ -92,8 +95,16 @@ impl Upstream {
             Some(file) => Some(PathBuf::from(file)),
             None => tls_ca,
         };
+        let channel_binding = match &parts.channel_binding {
+            Some(text) => word(text, ChannelBinding::ALL).map_err(|remedy| format!("channel_binding: {remedy}"))?,
+            None => ChannelBinding::Prefer,
+        };
+        if channel_binding == ChannelBinding::Require && (tls == TlsMode::Disable || matches!(host, Host::Unix { .. })) {
+            return Err("channel_binding=require needs TLS: use sslmode=require or better, and no Unix socket".into());
+        }
         let database = if parts.database.is_empty() { parts.user.clone() } else { parts.database };
-        Ok(Self { host, user: parts.user, password: parts.password.map(Secret::new), database, tls, tls_ca })
+        let password = parts.password.map(Secret::new);
+        Ok(Self { host, user: parts.user, password, database, tls, tls_ca, channel_binding })
     }
 }
 
@@ -176,7 +187,7 @@ fn split_address(address: &str, parts: &mut Parts) -> Result<(), Remedy> {
     Ok(())
 }
 
-const PARAMETERS: [&str; 7] = ["host", "port", "user", "password", "dbname", "sslmode", "sslrootcert"];
+const PARAMETERS: [&str; 8] = ["host", "port", "user", "password", "dbname", "sslmode", "sslrootcert", "channel_binding"];
 
 fn parameter(pair: &str, parts: &mut Parts) -> Result<(), Remedy> {
     let (name, value) = pair.split_once('=').ok_or_else(|| format!("write {pair}=value, or leave it out"))?;
@@ -189,12 +200,10 @@ fn parameter(pair: &str, parts: &mut Parts) -> Result<(), Remedy> {
         "dbname" => parts.database = value,
         "sslmode" => parts.sslmode = Some(value),
         "sslrootcert" => parts.sslrootcert = Some(value),
+        "channel_binding" => parts.channel_binding = Some(value),
         // What pgdial does anyway.
         "gssencmode" if value == "disable" || value == "prefer" => {}
-        "channel_binding" if value == "disable" || value == "prefer" => {}
-        "gssencmode" | "channel_binding" => {
-            return Err(format!("{name}={value} is not supported: leave it out"));
-        }
+        "gssencmode" => return Err(format!("{name}={value} is not supported: leave it out")),
         "application_name" | "options" => {
             return Err(format!("leave {name} out: each client's own {name} is passed on"));
         }

@@ -85,7 +85,7 @@ impl Engine {
 
     fn plan_of(&self, batch: &ReadBatch<'_>) -> Option<Arc<ReadPlan>> {
         let (cache, reads) = (self.shared.cache.as_ref()?, self.reads.as_ref()?);
-        let refused = if self.session.epoch != 0 || !self.session.pins.is_only(Pin::SessionMode) {
+        let refused = if self.is_doubtful() || !self.session.pins.is_only(Pin::SessionMode) {
             NoCache::SessionState
         } else if !reads.reader.read_committed {
             NoCache::Isolation

@@ -4,6 +4,8 @@
 //! message fails, those that relied on it are skipped. A later batch is not skipped. So a message that relies on
 //! something which an unanswered message *of an earlier batch* may still take back waits for its answer.
 
+use std::sync::Arc;
+
 use crate::pg::TransactionStatus;
 use crate::plan::PlanId;
 use crate::query::{Effects, Kind, Statement};
@@ -130,12 +132,17 @@ impl Engine {
     }
 
     /// Whether the statement of that name is SQL PREPARE, EXECUTE or DEALLOCATE.
-    pub(super) fn binds_what_sees_names(&self, name: &[u8]) -> bool {
+    fn binds_what_sees_names(&self, name: &[u8]) -> bool {
+        self.class_of(name).is_some_and(|class| sees_names(&class))
+    }
+
+    /// What the client's statement of that name does.
+    pub(super) fn class_of(&self, name: &[u8]) -> Option<Arc<Statement>> {
         let statements = &self.session.statements;
         if name.is_empty() {
-            return statements.unnamed.as_ref().is_some_and(|unnamed| sees_names(&unnamed.class));
+            return statements.unnamed.as_ref().map(|unnamed| Arc::clone(&unnamed.class));
         }
-        statements.get(name).is_some_and(|plan| sees_names(&plan.class))
+        statements.get(name).map(|plan| Arc::clone(&plan.class))
     }
 }
 

@@ -14,7 +14,8 @@ use crate::wire::frontend::{self, Bind, Describe, Parse, Target};
 
 use super::columns::{TOO_WIDE, number_of};
 use super::ledger::{Ask, Owner};
-use super::replies::{READ_MAX, replace};
+use super::renamed::replace;
+use super::replies::READ_MAX;
 use super::route::Route;
 use super::undo::Undo;
 use super::{Engine, StandIn};

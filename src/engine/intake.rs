@@ -7,7 +7,6 @@ use std::time::Instant;
 use crate::error::{Error, Kind as ErrorKind};
 use crate::pg::TransactionStatus;
 use crate::query::{CopyKind, Effects, Kind, Statement};
-use crate::session::Pins;
 use crate::wire::Header;
 use crate::wire::frontend::{Query, tag};
 
@@ -117,15 +116,18 @@ impl Engine {
             let answers_due = self.server.as_ref().is_some_and(|server| server.ledger.owes_ready());
             return Ok(Next::Wants(if answers_due { Want::Replies } else { Want::Goodbye }));
         }
-        let named = header.tag == tag::PARSE && message.body.first().is_some_and(|byte| *byte != 0);
-        if named && self.session.statements.bytes() > STATEMENTS_MAX {
-            return Err(self.too_many_statements());
+        self.check_statements(&message)?;
+        if let Some(next) = self.refuse_block(&message, rest, route) {
+            return Ok(next);
         }
         if let Some(next) = self.without_server(&message, rest, header)? {
             return Ok(next);
         }
         if self.server.is_none() {
             return Ok(Next::Wants(Want::Server));
+        }
+        if let Some(want) = self.must_listen(&message, rest.get(here..).unwrap_or_default(), route) {
+            return Ok(Next::Wants(want));
         }
         if self.must_learn(&message, route) || self.must_settle(&message, route) {
             return Ok(Next::Wants(Want::Replies));
@@ -151,10 +153,15 @@ impl Engine {
     }
 
     /// They are kept here, so that every server can have them: one client must not take all memory there is.
-    fn too_many_statements(&self) -> Error {
+    fn check_statements(&self, message: &Message<'_>) -> Result<(), Error> {
+        let named = message.tag == tag::PARSE && message.body.first().is_some_and(|byte| *byte != 0);
+        if !named || self.session.statements.bytes() <= STATEMENTS_MAX {
+            return Ok(());
+        }
         let (count, limit) = (self.session.statements.len(), STATEMENTS_MAX >> 20);
         let text = format!("too many prepared statements: this session has {count}, which take more than {limit} MiB");
-        Error::new(ErrorKind::TooLarge, text).with_hint("Close statements that are not needed any more, or use unnamed ones.")
+        let error = Error::new(ErrorKind::TooLarge, text);
+        Err(error.with_hint("Close statements that are not needed any more, or use unnamed ones."))
     }
 
     fn has_nothing_to_flush(&self) -> bool {
@@ -261,7 +268,10 @@ impl Engine {
         }
         match message.tag {
             tag::QUERY => self.query(message, route),
-            tag::PARSE => self.parse(message, behind, route),
+            tag::PARSE => {
+                self.tally.client_parses += 1;
+                self.parse(message, behind, route);
+            }
             tag::BIND => self.bind(message, route),
             tag::DESCRIBE => self.describe(message, route),
             tag::CLOSE => self.close(message, route),
@@ -325,11 +335,10 @@ impl Engine {
     fn query(&mut self, message: &Message<'_>, route: &mut Route<'_>) {
         let text = Query::decode(message.body).map(|query| query.text).unwrap_or_default();
         let class = if message.is_whole() { self.classify(text) } else { self.shared.opaque() };
-        if sees_names(&class) {
-            self.materialise(route);
-        }
+        self.provide_names(&class, true, route);
         if class.is_opaque() {
-            self.doubt = Some(Doubt { pins: self.session.pins, epoch: self.session.epoch });
+            let spoiled = self.server.as_ref().is_some_and(|server| server.spoiled);
+            self.doubt = Some(Doubt { pins: self.session.pins, epoch: self.session.epoch, spoiled });
             self.barrier = true;
         }
         self.note(&class);
@@ -363,8 +372,17 @@ impl Engine {
     /// before it runs: being early is safe, being late is not.
     pub(super) fn note(&mut self, class: &Arc<Statement>) {
         self.running = Some(Arc::clone(class));
-        if !class.effects.is_empty() {
+        if !class.effects.is_empty() || !class.local_settings.is_empty() || !self.session.pins.is_empty() {
             self.note_effects(class);
+        }
+        self.note_listening(class);
+        if class.kind == Kind::Prepare {
+            self.note_prepared(class);
+        } else {
+            self.note_functions(class);
+        }
+        if class.kind != Kind::Prepare && class.effects.contains(Effects::PREPARE) {
+            self.note_executed();
         }
         self.barrier |= class.kind == Kind::Discard || sees_names(class) || may_discard(class) || class.changes_strings();
         if may_change_status(class) {
@@ -382,28 +400,6 @@ impl Engine {
     pub(super) fn unsettle(&mut self) {
         self.unsettled = true;
         self.unsettled_at = self.server.as_ref().map_or(0, |server| server.ledger.last_index());
-    }
-
-    fn note_effects(&mut self, class: &Statement) {
-        if class.effects.contains(Effects::DEALLOCATE) {
-            // Which names are left is not known.
-            self.session.statements.forget_all_stale();
-        }
-        // EXECUTE is left out: its session's statements have their own names, and are dropped by name or all.
-        if class.effects.contains(Effects::OPAQUE)
-            && class.kind != Kind::Execute
-            && let Some(server) = self.server.as_mut()
-        {
-            server.doubt();
-        }
-        let pins = Pins::of(class.effects);
-        let restores = class.effects.contains(Effects::RESTORE) && self.session.epoch != 0;
-        if restores || class.effects.intersects(Effects::SETTING | Effects::ROLE | Effects::OPAQUE) {
-            self.session.epoch = self.shared.next_epoch();
-        }
-        let new = pins.without(self.session.pins);
-        self.session.pins = self.session.pins.union(pins);
-        self.tally.pins = self.tally.pins.union(new);
     }
 
     pub(super) fn classify(&self, text: &[u8]) -> Arc<Statement> {

@@ -64,6 +64,17 @@ pub enum Owner {
     Learn,
     /// pgdial's own business between transactions: all swallowed, an error condemns the server.
     Own,
+    /// The server's settings become the client's: all swallowed, an error condemns the server.
+    Adapt,
+    /// What the client's transaction has left behind: the row is read, an error is no harm.
+    Inquire,
+}
+
+impl Owner {
+    /// A group of pgdial's own, of which the client has heard nothing.
+    pub fn is_ours(self) -> bool {
+        matches!(self, Self::Own | Self::Adapt | Self::Inquire)
+    }
 }
 
 /// One entry.

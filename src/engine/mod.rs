@@ -25,13 +25,19 @@
 //! reach the client only while the ledger's head is the client's; nothing of the client is sent behind a message whose
 //! outcome decides how the next one must be sent.
 
+mod blocks;
 mod columns;
 mod decide;
 mod depend;
 mod failed;
+mod follow;
+mod heard;
 mod intake;
 mod ledger;
+mod listen;
+mod own_names;
 mod read;
+mod renamed;
 mod replies;
 mod rewrite;
 mod route;
@@ -41,6 +47,7 @@ mod stale;
 mod synth;
 #[cfg(test)]
 mod tests;
+mod tidy;
 mod undo;
 
 use std::ops::Range;
@@ -49,12 +56,15 @@ use std::time::Instant;
 
 use crate::cache;
 use crate::error::{Error, Severity};
+use crate::listen::Gate;
 use crate::pg::TransactionStatus;
 use crate::query::Statement;
 use crate::session::{Pin, Pins, Session};
 use crate::wire::Header;
 use crate::wire::frontend::tag;
 
+use self::follow::Aftermath;
+use self::listen::Listening;
 use self::read::Reads;
 
 pub use self::ledger::{Ask, Desync, Ledger, Local, Owner, Receipt};
@@ -71,6 +81,12 @@ pub struct Engine {
     changes_schema: bool,
     /// A text that was not understood is outstanding.
     doubt: Option<Doubt>,
+    /// What the transaction may leave behind, to be asked for at its end.
+    aftermath: Option<Box<Aftermath>>,
+    /// The server's settings are being changed, and nothing of the client is sent before that is done.
+    adapting: bool,
+    /// The client's own statement that DEALLOCATE is about to drop.
+    deallocating: Option<Box<[u8]>>,
     /// Something is outstanding after which `status` may be another.
     unsettled: bool,
     /// The ledger's last entry when that was sent: the next ReadyForQuery behind it settles it.
@@ -95,6 +111,11 @@ pub struct Engine {
     /// The server is free to go.
     release: Option<Release>,
     reads: Option<Box<Reads>>,
+    listening: Option<Box<Listening>>,
+    /// A statement that may listen has been prepared.
+    may_listen: bool,
+    /// The client's process id, as far as it knows.
+    pid: i32,
     /// CommandComplete of a read that is kept is in the bytes at hand.
     complete_fill: bool,
     /// Messages of a batch have been sent, but not its Sync.
@@ -150,6 +171,7 @@ enum Stall {
 struct Doubt {
     pins: Pins,
     epoch: u64,
+    spoiled: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -200,6 +222,8 @@ pub enum Want {
     Replies,
     /// The result of another client's query: [`Engine::joined`].
     Flight(cache::Join),
+    /// The connection that listens for all clients: [`Engine::gate_passed`]. Until then neither side is read.
+    Gate(Gate),
     /// Nothing: the client has said goodbye.
     Goodbye,
 }
@@ -215,6 +239,8 @@ pub struct Tally {
     pub transactions: u32,
     /// Errors passed on to the client.
     pub errors: u32,
+    /// Parse messages of the client.
+    pub client_parses: u32,
     /// Parse messages written to servers.
     pub prepared: u32,
     /// Statements found on the server they were needed on.
@@ -231,7 +257,7 @@ impl Engine {
     /// For a client that has just logged in.
     pub fn new(shared: Arc<Shared>, reader: Arc<Reader>, parameters: Arc<Parameters>, now: Instant) -> Self {
         let reads = shared.cache.as_ref().map(|cache| Box::new(Reads::new(cache, reader)));
-        let mut session = Session::default();
+        let mut session = Session::new(shared.settings.none());
         if shared.session_mode {
             session.pins.add(Pin::SessionMode);
             session.materialised = true;
@@ -243,6 +269,9 @@ impl Engine {
             status: TransactionStatus::Idle,
             changes_schema: false,
             doubt: None,
+            aftermath: None,
+            adapting: false,
+            deallocating: None,
             unsettled: false,
             unsettled_at: 0,
             stall: Stall::None,
@@ -256,6 +285,9 @@ impl Engine {
             local_settings: false,
             release: None,
             reads,
+            listening: None,
+            may_listen: false,
+            pid: 0,
             complete_fill: false,
             open_batch: false,
             refused: false,
@@ -275,12 +307,17 @@ impl Engine {
     /// A server connection for the client. ParameterStatus that differ from what the client knows are told first.
     pub fn lease(&mut self, server: Box<Server>) {
         debug_assert!(self.server.is_none() && server.ledger.is_idle());
-        if *self.parameters != server.parameters {
+        let is_adapted = server.applied == self.session.settings;
+        if is_adapted && *self.parameters != server.parameters {
             self.tell_parameters(&server.parameters);
         }
         self.read_as(&server.reader);
         self.release = None;
         self.server = Some(server);
+        self.listen_leased();
+        if !is_adapted {
+            self.adapt();
+        }
     }
 
     fn tell_parameters(&mut self, now: &Parameters) {
@@ -346,17 +383,18 @@ impl Engine {
     /// [`Engine::on_server`].
     pub fn hang_up(&mut self) {
         self.abandon_reads();
+        self.listening = None;
         let Some(server) = self.server.as_mut() else { return };
         // A batch without its Sync leaves an implicit transaction open, even when all of it is answered.
         let between = self.status == TransactionStatus::Idle && !self.open_batch;
         let clean = between && server.ledger.is_idle() && self.rest_in.left == 0 && self.rest_out.left == 0 && !self.piece_out;
-        let undoable = self.session.pins.undone_by_discard_all() && !server.spoiled;
+        let undoable = self.session.pins.undone_by_discard_all() && !server.spoiled && self.aftermath.is_none();
         if !clean || !undoable {
             self.release = Some(Release::Close);
             return;
         }
         server.dirty |= !self.session.pins.is_empty();
-        self.session = Session::default();
+        self.session = Session::new(self.shared.settings.none());
         if !self.tidy_server() {
             self.release = Some(Release::Reuse);
         }
@@ -382,7 +420,8 @@ impl Engine {
         if self.fatal {
             return None;
         }
-        (self.busy || self.status != TransactionStatus::Idle || !self.session.pins.is_empty()).then_some(error)
+        let tied = !self.session.pins.is_empty() || self.aftermath.is_some() || self.adapting;
+        (self.busy || self.status != TransactionStatus::Idle || tied).then_some(error)
     }
 
     /// The client is told of an error of ours.

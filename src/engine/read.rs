@@ -15,7 +15,10 @@ use super::shared::{CacheShared, Reader};
 
 /// Present while the cache is on.
 pub(super) struct Reads {
+    /// With which eyes the session reads.
     pub(super) reader: Arc<Reader>,
+    /// The same without the session's own settings.
+    base: Arc<Reader>,
     pub(super) key: KeyBuilder,
     /// What the open transaction, or the batch that is being sent, may have written.
     written: Footprint,
@@ -43,6 +46,7 @@ struct Fill {
 impl Reads {
     pub(super) fn new(cache: &CacheShared, reader: Arc<Reader>) -> Self {
         Self {
+            base: Arc::clone(&reader),
             reader,
             key: cache.database.key_builder(),
             written: Footprint::Nothing,
@@ -69,14 +73,14 @@ impl Engine {
     /// can commit by itself.
     pub(super) fn note_for_cache(&mut self, class: &Arc<Statement>) {
         let (Some(cache), Some(reads)) = (self.shared.cache.as_ref(), self.reads.as_mut()) else { return };
-        if self.session.pins.has(Pin::SessionMode) && self.session.epoch == 0 && cache.calls_user_code(class) {
+        if self.session.pins.has(Pin::SessionMode) && cache.calls_user_code(class) {
             // It may have left settings behind, and in this mode the client may rely on them.
-            self.session.epoch = self.shared.next_epoch();
+            self.session.pins.add(Pin::OpaqueSettings);
         }
         let names = if self.session.pins.has(Pin::TempTable) {
             Names::AnyOrTemporary
-        } else if self.session.epoch != 0 || self.local_settings {
-            // Its search_path and role are not followed yet.
+        } else if self.aftermath.is_some() || self.local_settings || self.session.pins.has(Pin::OpaqueSettings) {
+            // Its search_path and role may be others by now.
             Names::AnySchema
         } else {
             Names::AtLogin
@@ -132,11 +136,20 @@ impl Engine {
 
     /// The server that was leased reads with these settings.
     pub(super) fn read_as(&mut self, reader: &Arc<Reader>) {
-        let Some(reads) = self.reads.as_mut() else { return };
-        if !Arc::ptr_eq(&reads.reader, reader) {
+        if let Some(reads) = self.reads.as_mut() {
+            reads.base = Arc::clone(reader);
+        }
+        self.read_under_settings();
+    }
+
+    /// The session's own settings are others, or its server's are.
+    pub(super) fn read_under_settings(&mut self) {
+        let (Some(cache), Some(reads)) = (self.shared.cache.as_ref(), self.reads.as_mut()) else { return };
+        let reader = cache.reader_under(&reads.base, &self.session.settings);
+        if !Arc::ptr_eq(&reads.reader, &reader) {
             // What is to be kept was keyed under other settings than it will be read with.
             reads.fill = None;
-            reads.reader = Arc::clone(reader);
+            reads.reader = reader;
         }
     }
 

@@ -7,11 +7,11 @@ use crate::pg::TransactionStatus;
 use crate::session::{Pin, Unnamed, UnnamedId};
 use crate::wire::Header;
 use crate::wire::backend::{ParameterStatus, tag};
-use crate::wire::diagnostics::{self, Fields, Severity};
+use crate::wire::diagnostics::{Fields, Severity};
 
 use super::columns::GONE;
-use super::failed::renumbered;
-use super::ledger::{Ask, Owed, Owner, Receipt, hint_of};
+use super::ledger::{Ask, Owed, Owner, Receipt};
+use super::renamed::told_by;
 use super::route::Route;
 use super::undo::Undo;
 use super::{Engine, Finished, Release, Rest, Server, Sink, Taken, Want, synth};
@@ -42,10 +42,14 @@ impl Engine {
             }
             let Some(header) = Header::peek(rest).map_err(|_| broken("a message of impossible length"))? else { break };
             let here = header.len.min(rest.len());
-            if here < header.len && (is_read_whole(header)? || self.is_learning(header)) {
+            let whole = || self.is_learning(header) || self.is_inquiring(header) || self.is_answer(header);
+            if here < header.len && (is_read_whole(header)? || whole()) {
                 break;
             }
             let body = rest.get(Header::LEN..here).unwrap_or_default();
+            if let Some(want) = self.before_ready(header.tag, body, &mut route) {
+                return Ok(Taken { consumed: at, relay: route.into_relay(), want });
+            }
             let sink = self.reply(header.tag, body, here == header.len, &mut route)?;
             if sink == Sink::Capture {
                 self.note_kept(header.tag, header.len);
@@ -76,9 +80,10 @@ impl Engine {
     fn reply(&mut self, message: u8, body: &[u8], whole: bool, route: &mut Route<'_>) -> Result<Sink, Error> {
         match message {
             // Rows first: they are most of what there is, and cost the ledger nothing.
-            tag::DATA_ROW => return self.row(),
+            tag::DATA_ROW if self.note_channel(body) => return Ok(Sink::Drop),
+            tag::DATA_ROW => return self.row(body, whole),
             tag::NOTICE_RESPONSE => return Ok(self.sink_of_notice()),
-            tag::NOTIFICATION_RESPONSE => return Ok(Sink::Client),
+            tag::NOTIFICATION_RESPONSE => return Ok(self.own_notification(body, route)),
             tag::PARAMETER_STATUS => return Ok(self.parameter_changed(body)),
             _ => {}
         }
@@ -105,6 +110,7 @@ impl Engine {
             Receipt::End(owed) => self.ended(message, body, &owed),
             Receipt::Failed { owner, hint, own, skipped } => {
                 self.settle_doubt(body);
+                self.deallocating = None;
                 let told = told_by(own.as_deref());
                 let changed = self.error_for_changed(own.as_deref(), body);
                 if let Some(Undo::Probing(plan, generation)) = own.as_deref() {
@@ -114,8 +120,14 @@ impl Engine {
                 self.failed(own, skipped);
                 let renamed = changed.or_else(|| self.renamed(body, told.as_ref(), hint));
                 self.fail_fill();
-                if owner == Owner::Own {
-                    return Err(broken("it refused a clean-up of ours"));
+                match owner {
+                    Owner::Own => return Err(broken("it refused a clean-up of ours")),
+                    Owner::Adapt => return Err(self.not_adapted(body)),
+                    Owner::Inquire => {
+                        self.inquiry_refused();
+                        return Ok(Sink::Drop);
+                    }
+                    Owner::Client | Owner::Capture | Owner::Inject | Owner::Learn => {}
                 }
                 self.passed_on(body);
                 route.settle(&mut self.client_out);
@@ -151,35 +163,10 @@ impl Engine {
         if matches!(routine, Some(b"scanner_yyerror" | b"base_yyerror")) {
             self.session.pins = before.pins;
             self.session.epoch = before.epoch;
+            if let Some(server) = self.server.as_mut() {
+                server.spoiled = before.spoiled;
+            }
         }
-    }
-
-    /// The error with the client's own name for the statement, if it has pgdial's. What was skipped has been taken back, so
-    /// that a name which a later message would have dropped is there again.
-    fn renamed(&self, body: &[u8], told: Option<&Told>, hint: u32) -> Option<Vec<u8>> {
-        let prefix = self.shared.plans.prefix().as_bytes();
-        let at = memchr::memmem::find(body, prefix)?;
-        let rest = body.get(at..)?;
-        let end = rest.iter().position(|byte| !(byte.is_ascii_alphanumeric() || *byte == b'_'))?;
-        let ours = rest.get(..end)?;
-        let (theirs, requires) = match told {
-            Some(told) => (&*told.name, told.requires),
-            None => (self.name_of(ours, hint)?, None),
-        };
-        let fields = Fields::decode(body).ok()?;
-        let replaced: Vec<(u8, Vec<u8>)> =
-            fields.iter().map(|(code, text)| (code, replace(&renumbered(text, ours, requires), ours, theirs))).collect();
-        let mut out = Vec::new();
-        diagnostics::encode_fields(tag::ERROR_RESPONSE, replaced.iter().map(|(code, text)| (*code, &**text)), &mut out);
-        Some(out)
-    }
-
-    /// The client's name for a plan: one that it has, or had before a later batch that is unanswered.
-    fn name_of(&self, plan: &[u8], hint: u32) -> Option<&[u8]> {
-        let open = self.server.iter().flat_map(|server| server.ledger.undos().filter_map(Undo::name_before));
-        let names =
-            || self.session.statements.iter().chain(open.clone()).filter(|(_, known)| known.name() == plan).map(|(name, _)| name);
-        names().find(|name| hint_of(name) == hint).or_else(|| names().next())
     }
 
     fn passed_on(&mut self, body: &[u8]) {
@@ -191,8 +178,16 @@ impl Engine {
         }
     }
 
-    fn row(&mut self) -> Result<Sink, Error> {
+    fn row(&mut self, body: &[u8], whole: bool) -> Result<Sink, Error> {
         match self.server.as_ref().map(|server| (server.ledger.head(), server.ledger.owner())) {
+            Some((Some(Ask::Query), Some(Owner::Inquire))) => {
+                if whole {
+                    self.inquired(body);
+                } else {
+                    self.inquiry_refused();
+                }
+                Ok(Sink::Drop)
+            }
             Some((Some(Ask::Execute | Ask::Query), Some(owner))) => Ok(sink_of(owner)),
             _ => Err(broken("a row that nothing of ours asked for")),
         }
@@ -201,7 +196,7 @@ impl Engine {
     /// A notice of a message that the client did not send is not the client's: it has seen it when it sent its own.
     fn sink_of_notice(&mut self) -> Sink {
         match self.server.as_ref().and_then(|server| server.ledger.owner()) {
-            Some(Owner::Inject | Owner::Learn | Owner::Own) => Sink::Drop,
+            Some(Owner::Inject | Owner::Learn | Owner::Own | Owner::Adapt | Owner::Inquire) => Sink::Drop,
             Some(Owner::Capture) => {
                 // A later reader would have to be told as well.
                 self.fail_fill();
@@ -213,16 +208,18 @@ impl Engine {
 
     fn parameter_changed(&mut self, body: &[u8]) -> Sink {
         let Some(server) = self.server.as_mut() else { return Sink::Drop };
-        let own = server.ledger.owner() == Some(Owner::Own);
+        let own = server.ledger.owner().is_some_and(Owner::is_ours);
+        let mut hidden = own;
         if let Ok(status) = ParameterStatus::decode(body)
             && let (Ok(name), Ok(value)) = (std::str::from_utf8(status.name), std::str::from_utf8(status.value))
         {
             server.parameters.set(name, value);
-            if !own {
+            hidden |= self.is_reset_of_startup(name, value);
+            if !hidden {
                 std::sync::Arc::make_mut(&mut self.parameters).set(name, value);
             }
         }
-        if own { Sink::Drop } else { Sink::Client }
+        if hidden { Sink::Drop } else { Sink::Client }
     }
 
     fn ended(&mut self, message: u8, body: &[u8], owed: &Owed) -> Result<Sink, Error> {
@@ -230,14 +227,14 @@ impl Engine {
             self.ready(body)?;
             // Of what has been sent behind this batch, nothing may change the status again.
             self.unsettled &= self.server.as_ref().is_some_and(|server| !server.ledger.is_past(self.unsettled_at + 1));
-            if owed.owner != Owner::Own {
+            if !owed.owner.is_ours() {
                 self.tally.batches += 1;
             }
         } else {
             self.completed(message, body, owed.owner);
             self.accepted(owed.undo.as_deref());
         }
-        Ok(sink_of(owed.owner))
+        Ok(if self.withholds(message, owed.owner) { Sink::Drop } else { sink_of(owed.owner) })
     }
 
     /// A Parse by name has succeeded.
@@ -251,17 +248,16 @@ impl Engine {
 
     /// CommandComplete ends a fill, and tells of statements that reach beyond their own transaction.
     fn completed(&mut self, message: u8, body: &[u8], owner: Owner) {
-        if message != tag::COMMAND_COMPLETE {
+        if message != tag::COMMAND_COMPLETE || owner.is_ours() {
             return;
         }
         self.doubt = None;
         self.rows += rows_of(body);
         match body {
-            b"DISCARD ALL\0" => {
-                self.session.discard_all();
-                self.forget_statements();
-            }
+            b"DISCARD ALL\0" => self.discarded(),
+            b"DISCARD SEQUENCES\0" => self.session.pins.remove(Pin::Sequence),
             b"COMMIT\0" | b"ROLLBACK\0" => self.left_block = true,
+            b"DEALLOCATE\0" => self.deallocated(),
             b"DEALLOCATE ALL\0" => {
                 self.session.statements.deallocate_all();
                 self.session.pins.remove(Pin::SqlPrepare);
@@ -274,7 +270,7 @@ impl Engine {
         }
     }
 
-    fn forget_statements(&mut self) {
+    pub(super) fn forget_statements(&mut self) {
         if let Some(server) = self.server.as_mut() {
             server.forget_statements();
         }
@@ -288,6 +284,9 @@ impl Engine {
         };
         self.left_block = false;
         self.status = status.ok_or_else(|| broken("a ReadyForQuery with an unknown status"))?;
+        if self.shared.statement_mode && self.status != TransactionStatus::Idle {
+            return Err(super::blocks::left_open());
+        }
         Ok(())
     }
 
@@ -327,13 +326,20 @@ impl Engine {
             return;
         }
         if server.ledger.is_uncertain() {
-            self.send_marker();
+            return self.send_marker();
+        }
+        if self.ask_for_channels() {
             return;
         }
         self.local_settings = false;
+        self.adapting = false;
         if std::mem::take(&mut self.busy) {
             self.tally.transactions += 1;
         }
+        if self.inquire() {
+            return;
+        }
+        self.adapt();
         if self.tidy_server() {
             return;
         }
@@ -412,48 +418,12 @@ impl Engine {
     }
 }
 
-/// What an error is to say instead of what it says of pgdial's own.
-struct Told {
-    name: Box<[u8]>,
-    /// How many parameters the statement takes.
-    requires: Option<u16>,
-}
-
-/// The name of a Parse or Bind, as its sender knows it.
-fn told_by(own: Option<&Undo>) -> Option<Told> {
-    match own? {
-        Undo::Named { name, .. } => Some(Told { name: name.clone(), requires: None }),
-        Undo::StandIn { name, requires } => Some(Told { name: name.clone(), requires: *requires }),
-        Undo::Learning(..)
-        | Undo::Probing(..)
-        | Undo::ColumnsChanged(_)
-        | Undo::Injected(_)
-        | Undo::Evicted { .. }
-        | Undo::Closed { .. }
-        | Undo::Unnamed { .. }
-        | Undo::UnnamedClosed { .. }
-        | Undo::UnnamedInjected { .. } => None,
-    }
-}
-
 /// What the server held before; or, if a later batch has replaced it since, what that one has to restore.
 fn restore_unnamed(server: &mut Server, held: Option<UnnamedId>) {
     match server.ledger.later_undo(|undo| undo.server_before().is_some()) {
         Some(Undo::Unnamed { server: before, .. } | Undo::UnnamedInjected { server: before }) => *before = held,
         Some(_) | None => server.unnamed = held,
     }
-}
-
-pub(super) fn replace(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = memchr::memmem::find(rest, from) {
-        out.extend_from_slice(rest.get(..at).unwrap_or_default());
-        out.extend_from_slice(to);
-        rest = rest.get(at + from.len()..).unwrap_or_default();
-    }
-    out.extend_from_slice(rest);
-    out
 }
 
 /// The number at the end of a CommandComplete: `SELECT 5`, `INSERT 0 1`.
@@ -470,16 +440,15 @@ fn sink_of(owner: Owner) -> Sink {
     match owner {
         Owner::Client => Sink::Client,
         Owner::Capture => Sink::Capture,
-        Owner::Inject | Owner::Learn | Owner::Own => Sink::Drop,
+        Owner::Inject | Owner::Learn | Owner::Own | Owner::Adapt | Owner::Inquire => Sink::Drop,
     }
 }
 
 fn is_read_whole(header: Header) -> Result<bool, Error> {
     match header.tag {
-        tag::READY_FOR_QUERY | tag::COMMAND_COMPLETE | tag::PARAMETER_STATUS if header.len > READ_MAX => {
-            Err(broken("a status message of impossible length"))
+        tag::READY_FOR_QUERY | tag::COMMAND_COMPLETE | tag::PARAMETER_STATUS | tag::NOTIFICATION_RESPONSE => {
+            if header.len > READ_MAX { Err(broken("a status message of impossible length")) } else { Ok(true) }
         }
-        tag::READY_FOR_QUERY | tag::COMMAND_COMPLETE | tag::PARAMETER_STATUS => Ok(true),
         // Its severity says whether the connection is about to end.
         tag::ERROR_RESPONSE => Ok(header.len <= READ_MAX),
         _ => Ok(false),

@@ -11,7 +11,7 @@ use crate::pg::TransactionStatus;
 use crate::plan::Plan;
 use crate::query::Statement;
 use crate::session::{Pin, Unnamed, UnnamedId};
-use crate::wire::frontend::{self, Bind, Close, Describe, Parse, Target, tag};
+use crate::wire::frontend::{Bind, Close, Describe, Parse, Target, tag};
 use crate::wire::{Frame, Header, Oids};
 
 use super::depend::{bind_follows, sees_names};
@@ -20,7 +20,7 @@ use super::intake::{Message, TEXT_MAX};
 use super::ledger::{Ask, Local, Owner};
 use super::route::Route;
 use super::undo::Undo;
-use super::{Engine, Server, StandIn};
+use super::{Engine, Server};
 
 impl Engine {
     pub(super) fn parse(&mut self, message: &Message<'_>, behind: &[u8], route: &mut Route<'_>) {
@@ -28,10 +28,8 @@ impl Engine {
             return self.send(Ask::Parse, message, route);
         };
         let class = self.classify(parse.text);
-        if sees_names(&class) {
-            // EXECUTE looks for its statement when it is described, which is before it is bound.
-            self.materialise(route);
-        }
+        // EXECUTE looks for its statement when it is described, which is before it is bound.
+        self.provide_names(&class, false, route);
         if parse.name.is_empty() {
             return self.parse_unnamed(class, message, route);
         }
@@ -103,11 +101,11 @@ impl Engine {
             return None;
         }
         let parse = Parse::decode(frame.body).ok()?;
-        if parse.name.is_empty() || self.session.epoch != 0 || self.session.statements.get(parse.name).is_some() {
+        if parse.name.is_empty() || self.is_doubtful() || self.session.statements.get(parse.name).is_some() {
             return None;
         }
         let class = self.classify(parse.text);
-        let plan = self.shared.plans.intern(parse.text, parse.types.as_bytes(), 0, &class);
+        let plan = self.shared.plans.intern(parse.text, parse.types.as_bytes(), self.session.epoch, &class);
         if !plan.is_accepted(set, self.shared.schema_generation()) {
             return None;
         }
@@ -125,8 +123,8 @@ impl Engine {
         let Ok(bind) = Bind::decode(message.body) else {
             return self.send(Ask::Bind, message, route);
         };
-        if self.binds_what_sees_names(bind.statement) {
-            self.materialise(route);
+        if let Some(class) = self.class_of(bind.statement).filter(|class| sees_names(class)) {
+            self.provide_names(&class, true, route);
         }
         if bind.statement.is_empty() {
             if self.is_unnamed_refused() && self.bind_stand_in(&bind, self.unnamed_requires(), route) {
@@ -135,6 +133,7 @@ impl Engine {
             self.provide_unnamed(route);
             if let Some(class) = self.session.statements.unnamed.as_ref().map(|unnamed| Arc::clone(&unnamed.class)) {
                 self.note_bound(&class);
+                self.note_bound_settings(&class, &bind);
                 self.note_copy_of_unnamed();
             }
             return self.send(Ask::Bind, message, route);
@@ -156,6 +155,7 @@ impl Engine {
         }
         if !refused {
             self.note_bound(&plan.class);
+            self.note_bound_settings(&plan.class, &bind);
             self.note_copy(&plan.class, plan.text());
         }
         if self.session.materialised {
@@ -349,96 +349,6 @@ impl Engine {
         (client.is_some() || server.is_some() || later).then(|| Box::new(Undo::Unnamed { client, server }))
     }
 
-    /// SQL PREPARE, EXECUTE and DEALLOCATE see protocol-level statements too: from here on the client's statements exist
-    /// on its server under their own names, and the client keeps that server.
-    pub(super) fn materialise(&mut self, route: &mut Route<'_>) {
-        if self.session.materialised {
-            // What the names stand for afterwards is the server's to know.
-            return self.session.statements.clear_named();
-        }
-        // The statement will be refused, whatever there is to deallocate.
-        if self.status == TransactionStatus::Failed && !self.left_block {
-            return;
-        }
-        self.session.materialised = true;
-        self.pin(Pin::SqlPrepare);
-        self.sweep_litter(None, route);
-        route.settle(&mut self.server_out);
-        let (mut parses, stale) = self.own_names();
-        let count = self.session.statements.len();
-        self.server_out.append(&mut parses);
-        let Some(server) = self.server.as_mut() else { return };
-        // From now on those names are the client's own there.
-        server.litter.clear();
-        (0..count).for_each(|_| server.ledger.push(Ask::Parse, Owner::Inject, None));
-        if !self.open_batch && !server.ledger.is_empty() {
-            frontend::sync(&mut self.server_out);
-            server.ledger.push(Ask::Sync, Owner::Own, None);
-        }
-        self.session.statements.clear_named();
-        self.session.statements.set_stale(stale);
-    }
-
-    /// Before a name of the client is said to the server: what stands there under that name only to provoke an error must
-    /// not be taken for the client's. `None`: every name.
-    fn sweep_litter(&mut self, wanted: Option<&[u8]>, route: &mut Route<'_>) {
-        let Some(server) = self.server.as_mut() else { return };
-        if self.session.materialised && wanted.is_some() {
-            return;
-        }
-        // They stay on the list: this Close may be skipped, and one too many does no harm.
-        let names: Vec<_> = server.litter.iter().filter(|name| wanted.is_none_or(|wanted| ***name == *wanted)).cloned().collect();
-        for name in names {
-            route.settle(&mut self.server_out);
-            inject_close(server, &name, None, &mut self.server_out);
-        }
-    }
-
-    /// After a failed COPY: a group of our own whose answer cannot be taken for one of the client's.
-    pub(super) fn send_marker(&mut self) {
-        let Some(server) = self.server.as_mut() else { return };
-        Close { target: Target::Statement, name: b"" }.encode(&mut self.server_out);
-        frontend::sync(&mut self.server_out);
-        server.unnamed = None;
-        server.ledger.mark();
-    }
-
-    /// Between transactions: statements that only served to provoke an error go, and what a session left behind.
-    /// False when there was nothing to do.
-    pub(super) fn tidy_server(&mut self) -> bool {
-        let stays = !self.session.pins.is_empty();
-        let Some(server) = self.server.as_mut() else { return false };
-        let discard = std::mem::take(&mut server.dirty);
-        if discard {
-            frontend::Query { text: b"DISCARD ALL" }.encode(&mut self.server_out);
-            server.ledger.push(Ask::Query, Owner::Own, None);
-            server.forget_statements();
-            server.unnamed = None;
-            server.litter.clear();
-        }
-        let restore = server.stand_in == StandIn::Lost && !stays;
-        if restore {
-            let text = self.shared.plans.stand_in_text();
-            frontend::Query { text: text.as_bytes() }.encode(&mut self.server_out);
-            server.ledger.push(Ask::Query, Owner::Own, None);
-            server.unnamed = None;
-            server.stand_in = StandIn::Ready;
-        }
-        if discard || restore {
-            return true;
-        }
-        if server.litter.is_empty() {
-            return false;
-        }
-        for name in std::mem::take(&mut server.litter) {
-            Close { target: Target::Statement, name: &name }.encode(&mut self.server_out);
-            server.ledger.push(Ask::Close, Owner::Own, None);
-        }
-        frontend::sync(&mut self.server_out);
-        server.ledger.push(Ask::Sync, Owner::Own, None);
-        true
-    }
-
     pub(super) fn pin(&mut self, pin: Pin) {
         if self.session.pins.add(pin) {
             self.tally.pins.add(pin);
@@ -460,17 +370,6 @@ impl Engine {
         let body = unnamed.message.get(Header::LEN..).unwrap_or_default().to_vec();
         if let Ok(parse) = Parse::decode(&body) {
             self.note_copy(&class, parse.text);
-        }
-    }
-
-    /// A statement that only the server knows: nothing is known of it.
-    fn note_unknown(&mut self) {
-        if self.session.materialised {
-            self.unsettle();
-            self.note_unknown_for_cache();
-            // It may be COMMIT, which commits before the Sync.
-            self.raise_fences();
-            self.copy_bound = true;
         }
     }
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::pg::BackendKey;
 use crate::plan::ServerPlans;
-use crate::session::UnnamedId;
+use crate::session::{Defaults, Settings, UnnamedId};
 
 use super::ledger::Ledger;
+use super::listen::ServerSender;
 use super::shared::Reader;
 
 /// The protocol-level state of a server connection.
@@ -17,6 +18,10 @@ pub struct Server {
     pub parameters: Parameters,
     /// With which settings it reads.
     pub reader: Arc<Reader>,
+    /// The settings it was opened with.
+    pub defaults: Arc<Defaults>,
+    /// The session settings that were given to it since.
+    pub applied: Arc<Settings>,
     /// Statements that pgdial prepared on it.
     pub plans: ServerPlans,
     /// Whose unnamed statement it holds.
@@ -29,6 +34,12 @@ pub struct Server {
     pub dirty: bool,
     /// Something ran that DISCARD ALL does not undo: nobody else gets it.
     pub spoiled: bool,
+    /// It listens on channels of the client that has it.
+    pub(super) listens: bool,
+    /// Notifications of its client may be on their way to those who listen.
+    pub(super) notified: bool,
+    /// Whose notifications those of this server are.
+    pub(super) sender: ServerSender,
     /// Something ran that may have dropped prepared statements unseen (DO, CALL): none is taken for present from before.
     pub(super) doubtful: bool,
     /// Statements under a client's own name that were needed to make Postgres refuse that name.
@@ -62,12 +73,17 @@ impl Server {
             key,
             parameters,
             reader,
+            defaults: Arc::default(),
+            applied: Arc::default(),
             plans: ServerPlans::new(plans_limit),
             unnamed: None,
             ledger: Ledger::default(),
             stand_in: StandIn::None,
             dirty: false,
             spoiled: false,
+            listens: false,
+            notified: false,
+            sender: None,
             doubtful: false,
             litter: Vec::new(),
         }

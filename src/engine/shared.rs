@@ -3,14 +3,19 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::cache::{Database, NoCache, PlanMemo, ReadPlan, Rules, read_plan};
 use crate::invalidation::{Footprint, Names, Scope, footprint};
+use crate::listen::Hub;
 use crate::plan::Plans;
-use crate::query::{Classifier, Effects, FunctionClass, Snapshot, Statement};
+use crate::query::{
+    Classifier, Effects, FunctionClass, Routines, Snapshot, Statement, Traces, is_builtin_function, parse_search_path,
+};
+use crate::session::{Settings, SettingsTable};
 
 /// The fields of an ErrorResponse.
 pub(super) type Refusal = Vec<(u8, Vec<u8>)>;
@@ -21,12 +26,20 @@ pub struct Shared {
     pub classifier: Arc<Classifier>,
     /// Texts that clients have prepared by name.
     pub plans: Plans,
+    /// Settings of sessions.
+    pub settings: SettingsTable,
     /// `[pool] mode = "session"`: a client has one server, and its statements their own names there.
     pub session_mode: bool,
     /// `[pool] mode = "statement"`: no transaction blocks.
     pub statement_mode: bool,
     /// The result cache, unless it is off.
     pub cache: Option<CacheShared>,
+    /// Listens for all clients; None = each listens for itself, on a server of its own.
+    pub hub: Option<Arc<Hub>>,
+    /// What functions of users leave behind, as read last; None while it is not known.
+    pub routines: Box<dyn Fn() -> Option<Arc<Routines>> + Send + Sync>,
+    /// Told that the schema may have changed: the routines are to be read again.
+    pub routines_wanted: Arc<Notify>,
     opaque: Arc<Statement>,
     function_call: Arc<Statement>,
     generation: AtomicU64,
@@ -43,9 +56,13 @@ impl Shared {
         Self {
             classifier,
             plans: Plans::new(prefix),
+            settings: SettingsTable::default(),
             session_mode: false,
             statement_mode: false,
             cache,
+            hub: None,
+            routines: Box::new(|| None),
+            routines_wanted: Arc::new(Notify::new()),
             opaque: Arc::new(opaque),
             function_call: Arc::new(function_call),
             generation: AtomicU64::new(0),
@@ -71,7 +88,29 @@ impl Shared {
 
     /// A statement that may change the schema is on its way: plans parsed before it are not taken on trust any more.
     pub(super) fn schema_changed(&self) {
-        self.generation.fetch_add(1, Relaxed);
+        self.generation.fetch_add(1, AcqRel);
+        self.routines_wanted.notify_one();
+    }
+
+    /// What the statement may leave behind in its session through functions of users, and through the code that stands in it.
+    pub(super) fn traces(&self, statement: &Statement) -> Judged {
+        let body = statement.body.as_deref();
+        let own = || body.map(|body| body.traces.clone()).unwrap_or_default();
+        let Some(routines) = (self.routines)() else {
+            let known = statement.functions.iter().all(is_builtin_function) && body.is_none_or(|body| body.calls.is_empty());
+            return if known { Judged::Known(own()) } else { Judged::Unknown };
+        };
+        let current = routines.generation == self.schema_generation();
+        let unread = body.is_some() && !current;
+        if unread || !statement.functions.iter().all(|name| routines.knows(name, current)) {
+            return if current { Judged::NoSuchFunction } else { Judged::Unknown };
+        }
+        let mut traces = routines.traces(statement);
+        if let Some(body) = body {
+            traces.add(&body.traces);
+            traces.add(&routines.traces_of_calls(&body.calls));
+        }
+        Judged::Known(traces)
     }
 
     /// Postgres has refused a statement for its changed columns: its words are kept for the next time that pgdial must.
@@ -85,8 +124,19 @@ impl Shared {
 
     /// Counts changes of the schema that were seen.
     pub fn schema_generation(&self) -> u64 {
-        self.generation.load(Relaxed)
+        self.generation.load(Acquire)
     }
+}
+
+/// What is known of a statement's traces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Judged {
+    /// These and no others.
+    Known(Traces),
+    /// It names functions that are not Postgres's own, and what those do is not known at the moment.
+    Unknown,
+    /// It names a function that was not there when all of them were read, and nobody has changed the schema since.
+    NoSuchFunction,
 }
 
 /// The result cache of one database, and what is needed to use it.
@@ -99,6 +149,7 @@ pub struct CacheShared {
     /// The catalog as read last, None while it is unknown.
     pub snapshot: Box<dyn Fn() -> Option<Arc<Snapshot>> + Send + Sync>,
     plans: PlanMemo<Asked>,
+    readers: Mutex<lru::LruCache<(usize, usize), Under, foldhash::fast::RandomState>>,
     footprints: Mutex<lru::LruCache<Asked, Footprint, foldhash::fast::RandomState>>,
 }
 
@@ -115,6 +166,45 @@ pub struct Reader {
     pub settings: Box<[u8]>,
     /// Transactions are READ COMMITTED unless they say otherwise.
     pub read_committed: bool,
+}
+
+/// A reader with settings of its own on top.
+struct Under {
+    reader: Arc<Reader>,
+    /// Alive, so that their addresses stay theirs.
+    _kept: (Arc<Reader>, Arc<Settings>),
+}
+
+impl Reader {
+    /// The same with a session's own settings on top.
+    fn under(&self, settings: &Settings) -> Self {
+        let role = match (settings.get("role"), settings.get("session_authorization")) {
+            (Some("none") | None, Some(user)) => Some(user.into()),
+            (Some("none"), None) => None,
+            (Some(role), _) => Some(role.into()),
+            (None, None) => Some(self.role.clone()),
+        };
+        let search_path = match settings.get("search_path") {
+            Some(path) => parse_search_path(path),
+            None => Some(self.search_path.clone()),
+        };
+        let read_committed =
+            settings.get("default_transaction_isolation").map_or(self.read_committed, |level| level == "read committed");
+        let mut all = self.settings.to_vec();
+        for (name, value) in settings.iter().filter(|(name, _)| *name != "application_name") {
+            // Lengths, so that no value can be taken for two.
+            all.extend_from_slice(format!("\0{}:{name}={}:", name.len(), value.len()).as_bytes());
+            all.extend_from_slice(value.as_bytes());
+        }
+        let known = role.is_some() && search_path.is_some();
+        Self {
+            set: self.set,
+            role: role.unwrap_or_default(),
+            search_path: search_path.unwrap_or_default(),
+            settings: all.into(),
+            read_committed: known && read_committed,
+        }
+    }
 }
 
 /// A statement and a reader (by identity: they are kept alive here), what names mean to it, and a catalog.
@@ -157,6 +247,7 @@ impl CacheShared {
             rules_version: AtomicU64::new(0),
             snapshot,
             plans: PlanMemo::new(MEMO),
+            readers: Mutex::new(lru::LruCache::with_hasher(MEMO, foldhash::fast::RandomState::default())),
             footprints: Mutex::new(footprints),
         }
     }
@@ -180,6 +271,21 @@ impl CacheShared {
             let reading = read_plan(statement, &scope(Some(&snapshot), reader, Names::AtLogin), &rules)?;
             Ok(ReadPlan::new(&self.database, reading))
         })
+    }
+
+    /// Whose eyes a session with these settings reads with, on a server that was opened with those of `base`.
+    pub(super) fn reader_under(&self, base: &Arc<Reader>, settings: &Arc<Settings>) -> Arc<Reader> {
+        if settings.iter().all(|(name, _)| name == "application_name") {
+            return Arc::clone(base);
+        }
+        let key = (Arc::as_ptr(base).addr(), Arc::as_ptr(settings).addr());
+        let mut readers = self.readers.lock();
+        if let Some(under) = readers.get(&key) {
+            return Arc::clone(&under.reader);
+        }
+        let reader = Arc::new(base.under(settings));
+        readers.put(key, Under { reader: Arc::clone(&reader), _kept: (Arc::clone(base), Arc::clone(settings)) });
+        reader
     }
 
     /// Whether a function that it names is not Postgres's own.
@@ -217,3 +323,37 @@ const MEMO: NonZeroUsize = match NonZeroUsize::new(4096) {
     Some(n) => n,
     None => NonZeroUsize::MIN,
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::{RoutineRow, RoutineRows};
+
+    fn rows() -> RoutineRows {
+        let sets = RoutineRow {
+            name: "sets".into(),
+            language: "sql".into(),
+            volatility: 'v',
+            source: Some(b"SET a.b = 1".to_vec().into()),
+            ..RoutineRow::default()
+        };
+        RoutineRows { builtin: vec!["now".into()], routines: vec![sets], hidden: Vec::new() }
+    }
+
+    #[test]
+    fn a_function_of_a_user_is_known_until_the_schema_changes() {
+        let mut shared = Shared::new(Arc::default(), "_p_", None);
+        let judged = |shared: &Shared, sql: &str| shared.traces(&shared.classifier.classify(sql.as_bytes(), true));
+        assert_eq!(judged(&shared, "select count(*) from t"), Judged::Known(Traces::default()));
+        assert_eq!(judged(&shared, "select sets()"), Judged::Unknown);
+        let routines = Arc::new(Routines::build(0, &rows()));
+        shared.routines = Box::new(move || Some(Arc::clone(&routines)));
+        assert_eq!(judged(&shared, "select now()"), Judged::Known(Traces::default()));
+        let Judged::Known(traces) = judged(&shared, "select sets()") else { panic!("it was read") };
+        assert_eq!(traces.settings, ["a.b".into()]);
+        assert_eq!(judged(&shared, "select never_seen()"), Judged::NoSuchFunction);
+        shared.schema_changed();
+        assert_eq!(judged(&shared, "select sets()"), Judged::Unknown);
+        assert_eq!(judged(&shared, "select now()"), Judged::Known(Traces::default()));
+    }
+}

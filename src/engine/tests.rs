@@ -1,6 +1,7 @@
 //! Floor 2. Engines against scripted servers. Whatever is sent arrives in pieces of every size.
 
 mod ledger;
+mod listen;
 mod memory;
 mod plans;
 mod sessions;
@@ -12,6 +13,7 @@ use std::time::Instant;
 use super::{CacheShared, Engine, Parameters, Reader, Release, Server, Shared, Taken, Want};
 use crate::cache::Join;
 use crate::error::{Error, Kind};
+use crate::listen::{Gate, Passage};
 use crate::pg::TransactionStatus;
 use crate::query::Classifier;
 use crate::wire::backend::{self, CommandComplete, CopyResponse, ParameterStatus};
@@ -31,6 +33,7 @@ pub(super) struct Rig {
     to_client: Vec<u8>,
     pub(super) wants_server: bool,
     pub(super) flight: Option<Join>,
+    pub(super) gate: Option<Gate>,
     now: Instant,
 }
 
@@ -71,6 +74,7 @@ impl Rig {
             to_client: Vec::new(),
             wants_server: false,
             flight: None,
+            gate: None,
             now,
         };
         (0..servers).for_each(|_| rig.add_server(100));
@@ -118,6 +122,10 @@ impl Rig {
                     self.flight = Some(join);
                     return;
                 }
+                Want::Gate(gate) => {
+                    self.gate = Some(gate);
+                    return;
+                }
                 Want::Input { .. } | Want::Replies | Want::Goodbye => return,
             }
         }
@@ -138,16 +146,34 @@ impl Rig {
     pub(super) fn try_answer(&mut self, messages: &[Vec<u8>]) -> Result<(), Error> {
         for piece in messages.concat().chunks(self.chunk) {
             self.server_inbox.extend_from_slice(piece);
+            if self.gate.is_some() {
+                continue;
+            }
             let taken = self.engine.on_server(&self.server_inbox, self.now)?;
             self.to_client.append(&mut self.engine.client_out);
             self.to_client.extend_from_slice(&self.server_inbox[taken.relay]);
             self.to_server.append(&mut self.engine.server_out);
             self.server_inbox.drain(..taken.consumed);
+            if let Want::Gate(gate) = taken.want {
+                self.gate = Some(gate);
+                continue;
+            }
             if self.engine.is_leased() {
                 self.feed();
             }
         }
         Ok(())
+    }
+
+    /// The gate that is waited for opens, or not; both sides go on.
+    pub(super) fn pass(&mut self, passage: Passage) {
+        assert!(self.gate.take().is_some(), "no gate is waited for");
+        self.engine.gate_passed(passage);
+        let rest = std::mem::take(&mut self.server_inbox);
+        self.try_answer(&[rest]).unwrap_or_else(|error| panic!("{}", error.message()));
+        if self.gate.is_none() {
+            self.feed();
+        }
     }
 
     /// What the client was told since it was last asked.
@@ -163,6 +189,14 @@ impl Rig {
             self.free.push_back(server);
         }
         Some(release)
+    }
+
+    /// What was left behind is asked for, and told: what was asked, in words.
+    pub(super) fn inquiry(&mut self, answers: &[&str]) -> String {
+        let asked = self.sent();
+        let row = made(|out| backend::data_row(answers.iter().map(|value| Some(value.as_bytes())), out));
+        assert_eq!(self.answer(&[columns(), row, complete("SELECT 1"), ready(I)]), "", "the client hears nothing of it");
+        asked
     }
 
     /// A whole exchange of a Query that answers with this tag and status.
@@ -302,6 +336,10 @@ fn backend_words(bytes: &[u8]) -> String {
             format!("{} {}", tag as char, text(body).trim_end_matches('\0'))
         }
         backend::tag::PARAMETER_STATUS => format!("S {}", text(body).trim_end_matches('\0').replace('\0', "=")),
+        backend::tag::NOTIFICATION_RESPONSE => {
+            let note = backend::NotificationResponse::decode(body).unwrap();
+            format!("A {} {} {}", note.pid, text(note.channel), text(note.payload))
+        }
         _ => (tag as char).to_string(),
     };
     frames(bytes).into_iter().map(word).collect::<Vec<_>>().join(", ")

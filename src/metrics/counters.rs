@@ -53,8 +53,6 @@ impl Gauge {
 pub struct Counters<K, N, P> {
     /// Who connects.
     pub clients: ClientCounters,
-    /// What passes.
-    pub traffic: TrafficCounters,
     /// Errors sent to clients by pgdial itself, by kind.
     pub errors: Labelled<K>,
     /// Warm results.
@@ -75,7 +73,6 @@ impl<K: Label, N: Label, P: Label> Default for Counters<K, N, P> {
     fn default() -> Self {
         Self {
             clients: ClientCounters::default(),
-            traffic: TrafficCounters::default(),
             errors: Labelled::default(),
             cache: CacheCounters::default(),
             plans: PlanCounters::default(),
@@ -100,6 +97,8 @@ pub struct ClientCounters {
     pub logins_failed: Counter,
     /// Cancel requests received.
     pub cancels: Counter,
+    /// Replication connections now, each with a server of its own.
+    pub replication: Gauge,
 }
 
 /// Why a client was turned away.
@@ -135,7 +134,7 @@ impl Rejected {
 
 crate::label!(Rejected: TooManyClients, Draining, LoginTimeout, Protocol, Tls, NotAllowed);
 
-/// What passes.
+/// What passes, of one database.
 #[derive(Default)]
 pub struct TrafficCounters {
     /// Statements executed for clients, wherever they were answered.
@@ -152,6 +151,18 @@ pub struct TrafficCounters {
     pub server_bytes_in: Counter,
     /// Bytes to servers.
     pub server_bytes_out: Counter,
+    /// Microseconds from the arrival of a batch to the end of its answer.
+    pub query_us: Counter,
+    /// Microseconds from the first batch of a transaction to its end.
+    pub transaction_us: Counter,
+    /// Sessions begun.
+    pub sessions: Counter,
+    /// Parse messages of clients.
+    pub client_parses: Counter,
+    /// Parse messages sent to servers.
+    pub server_parses: Counter,
+    /// Statements bound.
+    pub binds: Counter,
 }
 
 /// Warm results.

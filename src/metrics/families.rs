@@ -85,6 +85,7 @@ pub const FAMILIES: &[Family] = &[
     counters("clients_rejected_total", "Clients turned away before a session began.", |s| by("reason", &s.clients.rejected)),
     counter("logins_failed_total", "Wrong user, database or password.", |s| s.clients.logins_failed),
     counter("cancels_total", "Cancel requests received.", |s| s.clients.cancels),
+    gauge("clients_replication", "Replication connections now, each with a server of its own.", |s| s.clients.replication),
     counter("queries_total", "Statements executed for clients, wherever they were answered.", |s| s.traffic.queries),
     counter("transactions_total", "Transactions ended, implicit ones included.", |s| s.traffic.transactions),
     counter("batches_local_total", "Batches answered without a server connection.", |s| s.traffic.batches_local),

@@ -59,10 +59,12 @@ pub struct ClientStats {
     pub logins_failed: u64,
     /// Cancel requests.
     pub cancels: u64,
+    /// Replication connections now.
+    pub replication: u64,
 }
 
 /// What passes.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct TrafficStats {
     /// Statements.
     pub queries: u64,
@@ -78,6 +80,20 @@ pub struct TrafficStats {
     pub server_bytes_in: u64,
     /// To servers.
     pub server_bytes_out: u64,
+    /// Time that batches took, as clients saw it.
+    #[serde(rename = "query_time")]
+    pub query_us: u64,
+    /// Time that transactions took.
+    #[serde(rename = "transaction_time")]
+    pub transaction_us: u64,
+    /// Sessions begun.
+    pub sessions: u64,
+    /// Parse messages of clients.
+    pub client_parses: u64,
+    /// Parse messages sent to servers.
+    pub server_parses: u64,
+    /// Statements bound.
+    pub binds: u64,
 }
 
 /// The process-wide latencies.
@@ -331,13 +347,12 @@ pub struct Shape {
 }
 
 impl<K: Label, N: Label, P: Label> Counters<K, N, P> {
-    /// What is counted. What is a state and not a count (entries, pools, pinned clients, fences, modes, uptime) is left at its
+    /// What is counted here. Traffic is counted by database; and what is a state and not a count (entries, pools, pinned clients, fences, modes, uptime) is left at its
     /// default: whoever holds it sets it.
     pub fn stats(&self) -> Stats {
         Stats {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             clients: self.clients.stats(),
-            traffic: self.traffic.stats(),
             errors: self.errors.snapshot(),
             latency: Latencies { query: self.query_latency.snapshot().into(), checkout: self.checkout_wait.snapshot().into() },
             cache: self.cache.stats(),
@@ -358,12 +373,45 @@ impl ClientCounters {
             rejected: self.rejected.snapshot(),
             logins_failed: self.logins_failed.get(),
             cancels: self.cancels.get(),
+            replication: self.replication.get(),
+        }
+    }
+}
+
+impl TrafficStats {
+    /// What was counted in several databases.
+    pub fn sum(parts: impl Iterator<Item = Self>) -> Self {
+        parts.fold(Self::default(), |a, b| a.with(&b, u64::saturating_add))
+    }
+
+    /// What came after `before` was taken.
+    pub fn since(&self, before: &Self) -> Self {
+        self.with(before, u64::saturating_sub)
+    }
+
+    fn with(&self, other: &Self, f: fn(u64, u64) -> u64) -> Self {
+        let (a, b) = (self, other);
+        Self {
+            queries: f(a.queries, b.queries),
+            transactions: f(a.transactions, b.transactions),
+            batches_local: f(a.batches_local, b.batches_local),
+            client_bytes_in: f(a.client_bytes_in, b.client_bytes_in),
+            client_bytes_out: f(a.client_bytes_out, b.client_bytes_out),
+            server_bytes_in: f(a.server_bytes_in, b.server_bytes_in),
+            server_bytes_out: f(a.server_bytes_out, b.server_bytes_out),
+            query_us: f(a.query_us, b.query_us),
+            transaction_us: f(a.transaction_us, b.transaction_us),
+            sessions: f(a.sessions, b.sessions),
+            client_parses: f(a.client_parses, b.client_parses),
+            server_parses: f(a.server_parses, b.server_parses),
+            binds: f(a.binds, b.binds),
         }
     }
 }
 
 impl TrafficCounters {
-    fn stats(&self) -> TrafficStats {
+    /// A copy.
+    pub fn stats(&self) -> TrafficStats {
         TrafficStats {
             queries: self.queries.get(),
             transactions: self.transactions.get(),
@@ -372,6 +420,12 @@ impl TrafficCounters {
             client_bytes_out: self.client_bytes_out.get(),
             server_bytes_in: self.server_bytes_in.get(),
             server_bytes_out: self.server_bytes_out.get(),
+            query_us: self.query_us.get(),
+            transaction_us: self.transaction_us.get(),
+            sessions: self.sessions.get(),
+            client_parses: self.client_parses.get(),
+            server_parses: self.server_parses.get(),
+            binds: self.binds.get(),
         }
     }
 }

@@ -77,7 +77,11 @@ impl Listener {
                 let _ = self.options.apply(&stream);
                 Ok((Stream::Tcp(stream), Peer::Tcp(address)))
             }
-            Bound::Unix(listener, _) => Ok((Stream::Unix(listener.accept().await?.0), Peer::Unix)),
+            Bound::Unix(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                let uid = stream.peer_cred().ok().map(|credentials| credentials.uid());
+                Ok((Stream::Unix(stream), Peer::Unix { uid }))
+            }
         }
     }
 }

@@ -53,7 +53,10 @@ pub enum Peer {
     /// Over TCP.
     Tcp(SocketAddr),
     /// Over a Unix socket.
-    Unix,
+    Unix {
+        /// The system user at the other end; None if the system does not say.
+        uid: Option<u32>,
+    },
 }
 
 impl Peer {
@@ -61,7 +64,7 @@ impl Peer {
     pub fn ip(self) -> Option<IpAddr> {
         match self {
             Self::Tcp(address) => Some(address.ip().to_canonical()),
-            Self::Unix => None,
+            Self::Unix { .. } => None,
         }
     }
 }
@@ -70,7 +73,7 @@ impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => write!(f, "{address}"),
-            Self::Unix => f.write_str("unix"),
+            Self::Unix { .. } => f.write_str("unix"),
         }
     }
 }
@@ -106,6 +109,35 @@ impl Stream {
     /// Is it encrypted?
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::ServerTls(_) | Self::ClientTls(_))
+    }
+
+    /// The certificate that the peer has shown.
+    pub fn peer_certificate(&self) -> Option<&[u8]> {
+        let chain = match self {
+            Self::Tcp(_) | Self::Unix(_) => None,
+            Self::ServerTls(stream) => stream.get_ref().1.peer_certificates(),
+            Self::ClientTls(stream) => stream.get_ref().1.peer_certificates(),
+        };
+        chain?.first().map(AsRef::as_ref)
+    }
+
+    /// Our end; None over a Unix socket.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.tcp()?.local_addr().ok()
+    }
+
+    /// The other end; None over a Unix socket.
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        self.tcp()?.peer_addr().ok()
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream) => Some(stream),
+            Self::Unix(_) => None,
+            Self::ServerTls(stream) => Some(stream.get_ref().0),
+            Self::ClientTls(stream) => Some(stream.get_ref().0),
+        }
     }
 
     /// What has happened on a connection that should be quiet. No system call while the runtime has seen nothing arrive.

@@ -2,6 +2,7 @@
 
 use super::Stream;
 use super::verify::{Authorities, NoCheck};
+use crate::auth::end_point;
 use crate::config::TlsMode;
 use crate::error::{Error, Kind, Result};
 use rustls_pki_types::pem::PemObject as _;
@@ -16,17 +17,28 @@ use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier}
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+/// What clients that ask for TLS get.
+#[derive(Debug)]
+pub struct Acceptor {
+    config: Arc<ServerConfig>,
+    /// What SCRAM binds to; None if our certificate has no such hash.
+    pub end_point: Option<Box<[u8]>>,
+}
+
 /// For clients, from PEM files. To reload, build a new one; sessions keep the one they began with.
-/// With `client_ca` a client must show a certificate of that authority.
-pub fn server_config(cert: &Path, key: &Path, client_ca: Option<&Path>) -> Result<Arc<ServerConfig>> {
+/// With `client_ca` a client may show a certificate, and one that it shows must be of that authority.
+pub fn server_config(cert: &Path, key: &Path, client_ca: Option<&Path>) -> Result<Arc<Acceptor>> {
     let chain = certificates(cert)?;
+    let end_point = chain.first().and_then(|own| end_point(own));
     let key_der = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, error))?;
     let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| Error::new(Kind::Internal, "TLS versions").with_source(error))?;
     let builder = match client_ca {
         None => builder.with_no_client_auth(),
         Some(ca) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(ca)?.0), provider()).build();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(ca)?.0), provider());
+            // Who must have one is decided at login, where it can be said in words.
+            let verifier = verifier.allow_unauthenticated().build();
             builder.with_client_cert_verifier(verifier.map_err(|error| unusable(ca, error))?)
         }
     };
@@ -34,14 +46,38 @@ pub fn server_config(cert: &Path, key: &Path, client_ca: Option<&Path>) -> Resul
     // Postgres resumes no sessions either, and ten thousand idle clients need not keep tickets.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    Ok(Arc::new(config))
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Ok(Arc::new(Acceptor { config: Arc::new(config), end_point }))
 }
 
-/// Shakes hands with a client that asked for TLS.
-pub async fn accept(config: Arc<ServerConfig>, stream: TcpStream) -> io::Result<Stream> {
-    let stream = Box::pin(TlsAcceptor::from(config).accept(stream)).await?;
-    Ok(Stream::ServerTls(Box::new(stream)))
+impl Acceptor {
+    /// Shakes hands with a client that asked for TLS.
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<Stream> {
+        let stream = Box::pin(TlsAcceptor::from(Arc::clone(&self.config)).accept(stream)).await?;
+        Ok(Stream::ServerTls(Box::new(stream)))
+    }
+
+    /// With a client that speaks TLS from its first byte. It must say that it means Postgres: otherwise a browser could be
+    /// led to us, and its request be taken for something else.
+    pub async fn accept_direct(&self, stream: TcpStream) -> io::Result<Stream> {
+        let stream = Box::pin(TlsAcceptor::from(Arc::clone(&self.config)).accept(stream)).await?;
+        if stream.get_ref().1.alpn_protocol() != Some(ALPN) {
+            return Err(io::Error::other("direct TLS without the ALPN protocol \"postgresql\""));
+        }
+        Ok(Stream::ServerTls(Box::new(stream)))
+    }
 }
+
+/// Does the connection begin with a TLS handshake? Takes nothing away. False at the end of the stream.
+pub async fn is_direct(stream: &TcpStream) -> io::Result<bool> {
+    let mut first = [0];
+    Ok(stream.peek(&mut first).await? == 1 && first == [HANDSHAKE])
+}
+
+/// The first byte of a TLS connection; no length of a startup packet begins with it.
+const HANDSHAKE: u8 = 0x16;
+/// As Postgres 17.
+const ALPN: &[u8] = b"postgresql";
 
 /// What `sslmode` asks of connections to one Postgres. Built once per upstream: the authorities are kept once.
 #[derive(Clone, Debug)]

@@ -172,6 +172,19 @@ impl<C, W> Ledger<C, W> {
         self.settle(held, now)
     }
 
+    /// A leased connection is of another set from here on.
+    pub fn move_to(&mut self, held: &mut Held<C>, set: SetId) {
+        if held.tag.set == set {
+            return;
+        }
+        if let Some(part) = self.parts.get_mut(&held.tag.set) {
+            part.live -= 1;
+        }
+        held.tag.set = set;
+        self.part_mut(set).live += 1;
+        self.check();
+    }
+
     /// A leased connection was closed. Its place is free: ask `due` next.
     pub fn closed(&mut self, held: Held<C>, reason: CloseReason) -> C {
         self.leased -= 1;

@@ -39,9 +39,11 @@ impl Effects {
     /// Unknown: DO, CALL, text that could not be parsed.
     /// Functions of users are not in here: they are named in `Statement::functions` and judged against the catalog.
     pub const OPAQUE: Self = Self(1 << 12);
+    /// Settings whose names cannot be told: `set_config()` of a name that is not a literal, RESET ALL, in a function's body.
+    pub const OPAQUE_SETTING: Self = Self(1 << 14);
 
     /// All of them, with the word for metrics, logs and docs.
-    pub const WORDS: [(Self, &'static str); 14] = [
+    pub const WORDS: [(Self, &'static str); 15] = [
         (Self::SETTING, "setting"),
         (Self::ROLE, "role"),
         (Self::PREPARE, "prepare"),
@@ -56,6 +58,7 @@ impl Effects {
         (Self::DISCARD, "discard"),
         (Self::OPAQUE, "opaque"),
         (Self::RESTORE, "restore"),
+        (Self::OPAQUE_SETTING, "opaque_setting"),
     ];
 
     /// Whether every effect of `other` is in this set.

@@ -51,7 +51,7 @@ fn quoted_name(mut rest: &str) -> Option<(Box<str>, &str)> {
 }
 
 /// Names are cut at 63 bytes, at a character's edge.
-fn truncated(mut name: String) -> Box<str> {
+pub(super) fn truncated(mut name: String) -> Box<str> {
     if name.len() > 63 {
         let end = (0..=63).rev().find(|&i| name.is_char_boundary(i)).unwrap_or(0);
         name.truncate(end);

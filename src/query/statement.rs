@@ -1,6 +1,6 @@
 //! Floor 1. What a text of SQL may do, as far as its syntax tells.
 
-use super::Effects;
+use super::{Body, Effects};
 
 /// A name as it stands in the text, after Postgres's case folding.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -188,6 +188,9 @@ pub enum TransactionVerb {
     Set(BeginOptions),
 }
 
+/// Among [`Statement::settings`]: RESET ALL.
+pub const ALL_SETTINGS: &str = "*";
+
 /// One change of a setting, of a text that holds nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SettingVerb {
@@ -233,6 +236,16 @@ pub struct Statement {
     pub transaction: Option<TransactionVerb>,
     /// SET or RESET, when the text is that and nothing else.
     pub setting: Option<SettingVerb>,
+    /// The code of a DO, as far as it was understood.
+    pub body: Option<Box<Body>>,
+    /// The name in PREPARE, EXECUTE or DEALLOCATE, when the text is that and nothing else.
+    pub statement_name: Option<Box<str>>,
+    /// Settings it may change for the session, lower case. [`ALL_SETTINGS`] = every one that the session has changed.
+    pub settings: Vec<Box<str>>,
+    /// Settings that users made up and that it changes for its transaction. Their names stay known afterwards.
+    pub local_settings: Vec<Box<str>>,
+    /// Parameters ($1 = 1) that hold the names of such settings.
+    pub setting_parameters: Vec<u16>,
     /// Relations it may read.
     pub reads: Vec<RelationName>,
     /// Relations it may write. Empty and `may_write` = unknown ones.
@@ -263,6 +276,8 @@ pub struct Statement {
     pub sees_session: bool,
     /// SET LOCAL, or `set_config()`: for the rest of the transaction names and literals may mean something else.
     pub sets_local: bool,
+    /// Channels that LISTEN names.
+    pub listens: Vec<Box<str>>,
     /// COPY's other end.
     pub copy: Option<CopyKind>,
     /// Exactly one SELECT, VALUES or TABLE, without INTO, locking clause or data-modifying CTE.
@@ -327,6 +342,11 @@ impl Statement {
         }
     }
 
+    /// One that does nothing.
+    pub fn of_nothing() -> Self {
+        Self::empty(Kind::Other)
+    }
+
     /// A statement of `kind` that does nothing yet.
     pub(super) fn empty(kind: Kind) -> Self {
         Self {
@@ -335,6 +355,11 @@ impl Statement {
             effects: Effects::NONE,
             transaction: None,
             setting: None,
+            body: None,
+            statement_name: None,
+            settings: Vec::new(),
+            local_settings: Vec::new(),
+            setting_parameters: Vec::new(),
             reads: Vec::new(),
             writes: Vec::new(),
             cte_names: Vec::new(),
@@ -350,6 +375,7 @@ impl Statement {
             sampling: false,
             sees_session: false,
             sets_local: false,
+            listens: Vec::new(),
             copy: None,
             single_read: false,
             may_write: false,
@@ -393,6 +419,9 @@ impl Statement {
             + self.shown.0.len()
             + [&self.reads, &self.writes, &self.functions, &self.types, &self.operators].map(|l| names(l)).iter().sum::<usize>()
             + words(&self.cte_names)
+            + words(&self.listens)
             + words(&self.fields)
+            + words(&self.settings)
+            + words(&self.local_settings)
     }
 }

@@ -10,6 +10,7 @@ use crate::net::{Idle, Stream};
 use crate::wire::backend::tag;
 use crate::wire::{Header, frontend};
 
+use super::card::Place;
 use super::pool::PooledConn;
 
 /// One server connection.
@@ -18,6 +19,8 @@ pub struct ServerConn {
     pub stream: Stream,
     /// What is known of the session; with the engine while the connection is leased.
     pub state: Option<Box<Server>>,
+    /// What the console says of it.
+    pub card: Place,
 }
 
 impl ServerConn {

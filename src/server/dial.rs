@@ -3,21 +3,22 @@
 //! Everything a server sends before that is bounded, in bytes and in messages. The time is bounded by the caller.
 
 mod login;
+mod proof;
 mod query;
 
 #[cfg(test)]
 mod tests;
 
-use crate::auth::{Challenge, ClientKeys};
-use crate::config::{Host, Secret, TlsMode, Upstream};
+use crate::auth::Credentials;
+use crate::config::{ChannelBinding, Host, TlsMode, Upstream};
 use crate::error::{Error, Kind, SqlState};
 use crate::net::tls::Connector;
 use crate::net::{Fault, Stream, TcpOptions};
 use crate::pg::BackendKey;
 use crate::wire::startup;
-use parking_lot::Mutex;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -30,33 +31,34 @@ pub struct Target {
     pub tls: Connector,
     /// Keepalive.
     pub tcp: TcpOptions,
+    /// Whether logins are tied to the TLS connection.
+    pub channel_binding: ChannelBinding,
 }
 
 impl Target {
     /// Reads the authorities' file, if there is one.
     pub fn new(upstream: &Upstream, tcp: TcpOptions) -> Result<Self, Error> {
         let tls = Connector::new(upstream.tls, upstream.tls_ca.as_deref())?;
-        Ok(Self { host: upstream.host.clone(), tls, tcp })
+        Ok(Self { host: upstream.host.clone(), tls, tcp, channel_binding: upstream.channel_binding })
     }
 }
 
-/// As whom, and with which startup parameters. Kept and shared: the keys that SCRAM derives are derived once.
+/// As whom, and with which startup parameters.
 pub struct Login {
     /// The role.
     pub user: Box<str>,
-    /// None = there is none to show.
-    pub password: Option<Secret<String>>,
+    /// What is shown. Shared by all logins of a user: the keys that SCRAM derives are derived once.
+    pub credentials: Arc<Credentials>,
     /// The database.
     pub database: Box<str>,
     /// Further startup parameters, in order.
     pub parameters: Vec<(Box<str>, Box<str>)>,
-    keys: Mutex<Option<(Challenge, ClientKeys)>>,
 }
 
 impl Login {
     /// `parameters` without user and database.
-    pub fn new(user: &str, password: Option<Secret<String>>, database: &str, parameters: Vec<(Box<str>, Box<str>)>) -> Self {
-        Self { user: user.into(), password, database: database.into(), parameters, keys: Mutex::default() }
+    pub fn new(user: &str, credentials: Arc<Credentials>, database: &str, parameters: Vec<(Box<str>, Box<str>)>) -> Self {
+        Self { user: user.into(), credentials, database: database.into(), parameters }
     }
 }
 
@@ -92,15 +94,16 @@ pub async fn dial(target: &Target, login: &Login) -> Result<Dialed, Error> {
 }
 
 /// Asks the server to cancel what the connection of this key is doing, and returns when it has seen to it: Postgres answers
-/// by closing.
-pub async fn cancel(target: &Target, key: &BackendKey) -> Result<(), Error> {
+/// by closing. `encrypted` as the connection itself is: those from whom the session is hidden must not see its key.
+pub async fn cancel(target: &Target, key: &BackendKey, encrypted: bool) -> Result<(), Error> {
     let stream = connect(target).await.map_err(|error| unreachable(target, error))?;
-    let (tls, _) = attempts(target);
     let mut stream = match stream {
-        // The key must not be seen on the way by those from whom the session itself is hidden.
-        Stream::Tcp(stream) if tls => encrypt(target, stream).await.map_err(|failure| failure.error)?,
+        Stream::Tcp(stream) if encrypted => encrypt(target, stream).await.map_err(|failure| failure.error)?,
         stream @ (Stream::Tcp(_) | Stream::Unix(_) | Stream::ServerTls(_) | Stream::ClientTls(_)) => stream,
     };
+    if encrypted && !stream.is_tls() {
+        return Err(failed(&target.host, "it takes no TLS for a cancel request, though it did for the session"));
+    }
     let mut request = Vec::new();
     startup::cancel(key, &mut request);
     let lost = |error: io::Error| unreachable(target, error);
@@ -141,7 +144,7 @@ async fn attempt(target: &Target, login: &Login, tls: bool) -> Result<Dialed, Fa
         stream @ (Stream::Tcp(_) | Stream::Unix(_) | Stream::ServerTls(_) | Stream::ClientTls(_)) => stream,
     };
     let encrypted = stream.is_tls();
-    login::log_in(stream, login).await.map_err(|error| Failure {
+    login::log_in(stream, login, target.channel_binding).await.map_err(|error| Failure {
         // No entry in pg_hba.conf for this kind of connection is 28000. libpq tries again after any refusal; a wrong password
         // would then count twice.
         another_way: error.sqlstate() == SqlState(*b"28000") && encrypted == tls,

@@ -3,15 +3,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use crate::config::Secret;
+use crate::auth::Credentials;
 use crate::engine::{Parameters, Reader, Server, StandIn};
 use crate::error::{Error, Kind, Result};
 use crate::pool::SetId;
 use crate::query::parse_search_path;
+use crate::session::Defaults;
 
+use super::card::Cards;
 use super::conn::ServerConn;
 use super::dial::{Dialed, Login, Target, dial};
 use super::pool::{Connector, ServerPool};
@@ -29,6 +32,7 @@ pub struct Dialer {
     /// What every server has to have prepared, in the modes in which a client's statements are on more than one.
     stand_in: Option<String>,
     clients: AtomicUsize,
+    cards: Arc<Cards>,
     sets: Mutex<Sets>,
 }
 
@@ -46,15 +50,26 @@ impl Drop for Guest {
 pub struct Account {
     /// The role.
     pub user: Box<str>,
-    /// None = there is none to show.
-    pub password: Option<Secret<String>>,
+    /// What it shows there.
+    pub credentials: Arc<Credentials>,
     /// The database on the server.
     pub database: Box<str>,
 }
 
+/// What tells one set of servers from another: what they are opened with, and the names of settings that users made up and
+/// that they may have heard of. Such a name stays known to a server for good, so no client without it may get there.
+type Sort = (Startup, Box<[Box<str>]>);
+
+impl Account {
+    /// A connection outside any pool.
+    pub async fn dial(&self, target: &Target, parameters: Startup) -> Result<Dialed> {
+        dial(target, &Login::new(&self.user, Arc::clone(&self.credentials), &self.database, parameters)).await
+    }
+}
+
 #[derive(Default)]
 struct Sets {
-    by_startup: HashMap<Startup, SetId, foldhash::fast::RandomState>,
+    by_sort: HashMap<Sort, SetId, foldhash::fast::RandomState>,
     by_id: HashMap<SetId, Arc<Set>, foldhash::fast::RandomState>,
     last: u32,
 }
@@ -63,6 +78,9 @@ struct Sets {
 pub struct Set {
     /// Which one.
     pub id: SetId,
+    /// Settings that users made up and that its servers may know, sorted.
+    pub names: Box<[Box<str>]>,
+    startup: Startup,
     login: Login,
     known: Mutex<Option<Known>>,
 }
@@ -74,6 +92,8 @@ pub struct Known {
     pub parameters: Arc<Parameters>,
     /// How statements are read.
     pub reader: Arc<Reader>,
+    /// The values of all settings that a session may change.
+    pub defaults: Arc<Defaults>,
 }
 
 impl Set {
@@ -93,10 +113,11 @@ impl Dialer {
             read_settings,
             stand_in,
             clients: AtomicUsize::new(0),
+            cards: Arc::default(),
             sets: Mutex::default(),
         };
         // Servers kept warm before anybody has come are for clients that send nothing of their own.
-        dialer.sets.lock().add(SetId::default(), Startup::new(), &dialer.account);
+        dialer.sets.lock().add(SetId::default(), (Startup::new(), Box::default()), &dialer.account, None);
         dialer
     }
 
@@ -111,6 +132,16 @@ impl Dialer {
         self.clients.load(Relaxed)
     }
 
+    /// What its logins show to Postgres.
+    pub fn credentials(&self) -> &Credentials {
+        &self.account.credentials
+    }
+
+    /// The cards of the connections that there are.
+    pub fn cards(&self) -> &Cards {
+        &self.cards
+    }
+
     /// Where it dials.
     pub fn target(&self) -> &Target {
         &self.target
@@ -118,8 +149,17 @@ impl Dialer {
 
     /// The set with these startup parameters. It is forgotten some time after its last client has gone.
     pub fn set(&self, startup: Startup) -> Result<Arc<Set>> {
+        self.set_of((startup, Box::default()), None)
+    }
+
+    /// The set like `set` whose servers may know these settings that users made up. Names are sorted.
+    pub fn with_names(&self, set: &Set, names: Box<[Box<str>]>) -> Result<Arc<Set>> {
+        self.set_of((set.startup.clone(), names), set.known())
+    }
+
+    fn set_of(&self, sort: Sort, known: Option<Known>) -> Result<Arc<Set>> {
         let mut sets = self.sets.lock();
-        if let Some(set) = sets.by_startup.get(&startup).and_then(|id| sets.by_id.get(id)) {
+        if let Some(set) = sets.by_sort.get(&sort).and_then(|id| sets.by_id.get(id)) {
             return Ok(Arc::clone(set));
         }
         sets.sweep();
@@ -129,7 +169,7 @@ impl Dialer {
         }
         sets.last += 1;
         let id = SetId(sets.last);
-        Ok(sets.add(id, startup, &self.account))
+        Ok(sets.add(id, sort, &self.account, known))
     }
 
     fn by_id(&self, id: SetId) -> Option<Arc<Set>> {
@@ -167,6 +207,22 @@ impl Dialer {
     }
 }
 
+impl Dialer {
+    /// With what its sessions begin: what a client has set is told from what it has not.
+    async fn defaults(&self, dialed: &mut Dialed, set: &Set) -> Result<Arc<Defaults>> {
+        let rows = dialed.query(DEFAULTS).await?;
+        let pairs = rows.into_iter().filter_map(|row| match <[Option<String>; 2]>::try_from(row) {
+            Ok([Some(name), Some(value)]) => Some((name, value)),
+            Ok(_) | Err(_) => None,
+        });
+        let defaults: Defaults = pairs.collect();
+        Ok(match set.known() {
+            Some(known) if *known.defaults == defaults => known.defaults,
+            Some(_) | None => Arc::new(defaults),
+        })
+    }
+}
+
 impl Connector for Dialer {
     type Conn = Box<ServerConn>;
 
@@ -176,22 +232,31 @@ impl Connector for Dialer {
         };
         let mut dialed = dial(&self.target, &set.login).await?;
         let reader = self.reader(&mut dialed, &set).await?;
+        let defaults = self.defaults(&mut dialed, &set).await?;
         if let Some(text) = &self.stand_in {
             dialed.query(text).await?;
         }
         let parameters: Parameters = dialed.parameters.iter().cloned().collect();
-        *set.known.lock() = Some(Known { parameters: Arc::new(parameters.clone()), reader: Arc::clone(&reader) });
+        *set.known.lock() = Some(Known {
+            parameters: Arc::new(parameters.clone()),
+            reader: Arc::clone(&reader),
+            defaults: Arc::clone(&defaults),
+        });
+        let pid = dialed.key.as_ref().map_or(0, |key| key.pid);
+        let card = self.cards.add(&dialed.stream, pid, Instant::now());
         let mut state = Server::new(dialed.key, parameters, reader, self.plans_per_server);
+        state.defaults = defaults;
         state.stand_in = if self.stand_in.is_some() { StandIn::Ready } else { StandIn::None };
-        Ok(Box::new(ServerConn { stream: dialed.stream, state: Some(Box::new(state)) }))
+        Ok(Box::new(ServerConn { stream: dialed.stream, state: Some(Box::new(state)), card }))
     }
 }
 
 impl Sets {
-    fn add(&mut self, id: SetId, startup: Startup, account: &Account) -> Arc<Set> {
-        let login = Login::new(&account.user, account.password.clone(), &account.database, startup.clone());
-        let set = Arc::new(Set { id, login, known: Mutex::new(None) });
-        self.by_startup.insert(startup, id);
+    fn add(&mut self, id: SetId, sort: Sort, account: &Account, known: Option<Known>) -> Arc<Set> {
+        let (startup, names) = sort.clone();
+        let login = Login::new(&account.user, Arc::clone(&account.credentials), &account.database, startup.clone());
+        let set = Arc::new(Set { id, names, startup, login, known: Mutex::new(known) });
+        self.by_sort.insert(sort, id);
         self.by_id.insert(id, Arc::clone(&set));
         set
     }
@@ -203,7 +268,7 @@ impl Sets {
         }
         self.by_id.retain(|id, set| *id == SetId::default() || Arc::strong_count(set) > 1);
         let by_id = &self.by_id;
-        self.by_startup.retain(|_, id| by_id.contains_key(id));
+        self.by_sort.retain(|_, id| by_id.contains_key(id));
     }
 }
 
@@ -212,5 +277,11 @@ const SETTINGS: &str = "SELECT current_user::text, pg_catalog.current_setting('s
     pg_catalog.current_setting('default_transaction_isolation'), \
     (SELECT pg_catalog.string_agg(name || '=' || setting, E'\\n' ORDER BY name) FROM pg_catalog.pg_settings \
      WHERE context IN ('user', 'superuser') AND name <> 'application_name')";
+
+/// In the words in which a session is asked later. The last two are in no list.
+const DEFAULTS: &str = "SELECT name, pg_catalog.current_setting(name) FROM pg_catalog.pg_settings \
+    WHERE context IN ('user', 'superuser', 'backend', 'superuser-backend') \
+    UNION ALL SELECT 'role', pg_catalog.current_setting('role') \
+    UNION ALL SELECT 'session_authorization', pg_catalog.current_setting('session_authorization')";
 
 const MAX_SETS: usize = 4096;

@@ -5,11 +5,17 @@
 //! one is held the client keeps its server.
 
 mod pin;
+mod settings;
 mod statements;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
+use crate::query::Statement;
 pub use pin::{Pin, Pins};
+
+pub use settings::{Defaults, Replay, Settings, SettingsTable, is_askable, is_custom, push_literal};
 pub use statements::{Statements, Unnamed, UnnamedId};
 
 /// The state of one client's session.
@@ -19,19 +25,30 @@ pub struct Session {
     pub statements: Statements,
     /// Why the client must keep its server.
     pub pins: Pins,
+    /// What EXECUTE may run, as far as that leaves anything behind.
+    pub prepared: Vec<Arc<Statement>>,
     /// The client's statements exist on its server under their own names: everything passes verbatim from here on.
     pub materialised: bool,
-    /// Not zero: the session's settings differ from those it started with. Numbers are unique in the process, and part
-    /// of a plan's identity, since literals fold under the settings of their Parse.
+    /// Settings that differ from those its servers were opened with, as of the last transaction that may have changed any.
+    pub settings: Arc<Settings>,
+    /// What `settings` was at login, and is again after RESET.
+    pub startup: Arc<Settings>,
+    /// Part of a plan's identity, since literals fold under the settings of their Parse: that of `settings`, or a number of
+    /// this session's own while those may be others.
     pub epoch: u64,
 }
 
 impl Session {
-    /// DISCARD ALL has succeeded: the session is as it was at login.
+    /// For a client that has asked for `startup` at login.
+    pub fn new(startup: Arc<Settings>) -> Self {
+        Self { epoch: startup.epoch(), settings: Arc::clone(&startup), startup, ..Self::default() }
+    }
+
+    /// DISCARD ALL has succeeded: the session is as it was at login, as far as its settings go when they have been asked for.
     pub fn discard_all(&mut self) {
         self.statements.deallocate_all();
         self.materialised = false;
-        self.epoch = 0;
+        self.prepared.clear();
         self.pins.clear_but_mode();
     }
 }

@@ -8,10 +8,8 @@ use crate::query::Effects;
 pub enum Pin {
     /// `[pool] mode = "session"`.
     SessionMode,
-    /// A setting was changed with SET, RESET or set_config().
-    Setting,
-    /// SET ROLE or SET SESSION AUTHORIZATION.
-    Role,
+    /// A setting was changed whose name cannot be told.
+    OpaqueSettings,
     /// A temporary table, view or sequence may exist.
     TempTable,
     /// A cursor WITH HOLD may be open.
@@ -34,10 +32,9 @@ pub enum Pin {
 
 impl Pin {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 11] = [
         Self::SessionMode,
-        Self::Setting,
-        Self::Role,
+        Self::OpaqueSettings,
         Self::TempTable,
         Self::HoldCursor,
         Self::AdvisoryLock,
@@ -53,8 +50,7 @@ impl Pin {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::SessionMode => "session_mode",
-            Self::Setting => "setting",
-            Self::Role => "role",
+            Self::OpaqueSettings => "opaque_settings",
             Self::TempTable => "temp_table",
             Self::HoldCursor => "hold_cursor",
             Self::AdvisoryLock => "advisory_lock",
@@ -112,7 +108,7 @@ impl Pins {
     /// Whether DISCARD ALL restores the server fully. What it leaves behind (a loaded library, a seed, the names of
     /// custom settings, whatever ran unseen) must not be met by another client.
     pub fn undone_by_discard_all(self) -> bool {
-        !self.has(Pin::Backend) && !self.has(Pin::Opaque)
+        !self.has(Pin::Backend) && !self.has(Pin::Opaque) && !self.has(Pin::OpaqueSettings)
     }
 
     /// Only what no statement of the client can undo is left.
@@ -124,8 +120,7 @@ impl Pins {
     pub fn of(effects: Effects) -> Self {
         let mut pins = Self::default();
         for (effect, pin) in [
-            (Effects::SETTING, Pin::Setting),
-            (Effects::ROLE, Pin::Role),
+            (Effects::OPAQUE_SETTING, Pin::OpaqueSettings),
             (Effects::TEMP, Pin::TempTable),
             (Effects::CURSOR_HOLD, Pin::HoldCursor),
             (Effects::ADVISORY_LOCK, Pin::AdvisoryLock),
@@ -141,6 +136,17 @@ impl Pins {
             }
         }
         pins
+    }
+
+    /// Those whose end can be seen by asking Postgres.
+    pub fn that_can_be_checked(self) -> Self {
+        let mut checkable = Self::default();
+        for pin in [Pin::TempTable, Pin::HoldCursor, Pin::AdvisoryLock, Pin::SqlPrepare] {
+            if self.has(pin) {
+                checkable.add(pin);
+            }
+        }
+        checkable
     }
 
     /// Those that are not in `other`.

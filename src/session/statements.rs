@@ -23,12 +23,13 @@ pub struct Unnamed {
 
 type AsOf = HashMap<Box<[u8]>, u64, foldhash::fast::RandomState>;
 type Stale = HashMap<Box<[u8]>, (Arc<Plan>, u64), foldhash::fast::RandomState>;
+type Aside = HashMap<Box<[u8]>, (Arc<Plan>, Option<u64>), foldhash::fast::RandomState>;
 type Named = HashMap<Box<[u8]>, Arc<Plan>, foldhash::fast::RandomState>;
 
 /// Named statements and the unnamed one.
 #[derive(Debug, Default)]
 pub struct Statements {
-    /// What the named ones take, about.
+    /// What the named ones take, about, those that were set aside included.
     bytes: usize,
     // Boxed: most clients of a pooler idle, many never prepare by name, and each byte here is paid 10,000 times.
     named: Option<Box<Named>>,
@@ -36,6 +37,8 @@ pub struct Statements {
     as_of: Option<Box<AsOf>>,
     /// Names that stand, on the client's server, for statements whose columns have changed since they were described.
     stale: Option<Box<Stale>>,
+    /// The client's own names on its server, and what they stood for when that was last known here.
+    aside: Option<Box<Aside>>,
     /// The unnamed statement.
     pub unnamed: Option<Box<Unnamed>>,
 }
@@ -136,6 +139,41 @@ impl Statements {
         self.len() == 0
     }
 
+    /// The names are on a server, where SQL may drop them: what they stand for is not known here from now on.
+    pub fn set_aside(&mut self) {
+        let as_of = self.as_of.take().unwrap_or_default();
+        let Some(named) = self.named.take() else { return };
+        let known = named.into_iter().map(|(name, plan)| {
+            let as_of = as_of.get(&name).copied();
+            (name, (plan, as_of))
+        });
+        self.aside.get_or_insert_default().extend(known);
+    }
+
+    /// Just these names are on the server: they are known again. False, and nothing is done, if one never was.
+    pub fn take_up(&mut self, names: &[String]) -> bool {
+        let known = |name: &String| {
+            let known = |aside: &Aside| aside.contains_key(name.as_bytes());
+            self.get(name.as_bytes()).is_some() || self.aside.as_deref().is_some_and(known)
+        };
+        if !names.iter().all(known) {
+            return false;
+        }
+        self.set_aside();
+        let mut aside = self.aside.take().unwrap_or_default();
+        self.bytes = 0;
+        for (plan, as_of, name) in
+            names.iter().filter_map(|name| aside.remove(name.as_bytes()).map(|(plan, as_of)| (plan, as_of, name)))
+        {
+            self.insert(name.as_bytes(), plan);
+            if let Some(as_of) = as_of {
+                self.set_as_of(name.as_bytes(), as_of);
+            }
+        }
+        self.stale = None;
+        true
+    }
+
     /// Forgets the named ones.
     pub fn clear_named(&mut self) {
         self.named = None;
@@ -147,6 +185,7 @@ impl Statements {
     pub fn deallocate_all(&mut self) {
         self.clear_named();
         self.stale = None;
+        self.aside = None;
     }
 }
 

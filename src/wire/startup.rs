@@ -163,6 +163,24 @@ impl StartupMessage {
         }
     }
 
+    /// Whether the client wants to be sent the write-ahead log. `None`: Postgres would not understand the value.
+    pub fn replication(&self) -> Option<Replication> {
+        let Some(value) = self.get("replication") else { return Some(Replication::No) };
+        if value == b"database" {
+            return Some(Replication::Logical);
+        }
+        // Postgres's booleans: any unique beginning of the words, in any case.
+        let value = value.to_ascii_lowercase();
+        let begins = |word: &str, least: usize| value.len() >= least && word.as_bytes().starts_with(&value);
+        if value == b"0" || begins("false", 1) || begins("no", 1) || begins("off", 2) {
+            Some(Replication::No)
+        } else if value == b"1" || begins("true", 1) || begins("yes", 1) || begins("on", 2) {
+            Some(Replication::Physical)
+        } else {
+            None
+        }
+    }
+
     /// Names of protocol options. pgdial knows none, and neither does any Postgres up to 18.
     pub fn protocol_options(&self) -> impl Iterator<Item = &[u8]> {
         self.parameters().map(|(name, _)| name).filter(|name| name.starts_with(b"_pq_."))
@@ -176,6 +194,28 @@ impl StartupMessage {
     /// The whole packet.
     pub fn encode(&self, out: &mut Vec<u8>) {
         startup(self.version, self.parameters(), out);
+    }
+}
+
+/// What the startup parameter `replication` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replication {
+    /// An ordinary session.
+    No,
+    /// The log of the whole server; the name of the database means nothing.
+    Physical,
+    /// Replication commands beside SQL, in one database.
+    Logical,
+}
+
+impl Replication {
+    /// Log field.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::Physical => "physical",
+            Self::Logical => "logical",
+        }
     }
 }
 

@@ -119,4 +119,6 @@ drive "postgresql://app:secret@127.0.0.1:$pg_port/app?sslmode=disable" "straight
 start_pgdial
 drive "postgresql://app:secret@127.0.0.1:$dial_port/app?sslmode=disable" "through pgdial, SCRAM"
 drive "postgresql://app:secret@127.0.0.1:$dial_port/app?sslmode=require" "through pgdial, SCRAM and TLS"
+"$cache/venv/bin/python" "$here/console_scenario.py" --dsn "postgresql://app:secret@127.0.0.1:$dial_port/app?sslmode=require" ||
+    { echo "FAILED: console" >&2; failed=1; }
 exit $failed

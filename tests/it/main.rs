@@ -14,14 +14,24 @@
 mod support;
 
 mod attacks;
+mod auth;
+mod bounds;
 mod cancel;
+mod console;
 mod drivers;
 mod faults;
 mod freshness;
+mod identity;
 mod limits;
+mod listen;
 mod pins;
 mod plans;
+mod replication;
+mod routines;
 mod scripts;
 mod secure;
 mod sessions;
+mod sql;
+mod tls;
+mod tools;
 mod traps;

@@ -16,7 +16,7 @@ pub(crate) fn certificate(folder: &Path) -> (PathBuf, PathBuf) {
 }
 
 /// psql through pgdial: libpq's own login.
-fn psql(pgdial: &Pgdial, user: &str, password: &str, database: &str, options: &str) -> Output {
+pub(crate) fn psql(pgdial: &Pgdial, user: &str, password: &str, database: &str, options: &str) -> Output {
     let target = format!("host=127.0.0.1 port={} user={user} dbname={database} connect_timeout=10 {options}", pgdial.port());
     Command::new(Postgres::shared().bin("psql"))
         .args(["-XAtq", "-d", &target, "-c", "select 'served as ' || current_user"])
@@ -25,12 +25,12 @@ fn psql(pgdial: &Pgdial, user: &str, password: &str, database: &str, options: &s
         .expect("psql can be started")
 }
 
-fn succeeds(output: &Output, user: &str) {
+pub(crate) fn succeeds(output: &Output, user: &str) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), format!("served as {user}"));
 }
 
-fn fails(output: &Output, with: &str) {
+pub(crate) fn fails(output: &Output, with: &str) {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "let in");
     assert!(text.contains(with), "{text}");

@@ -1,13 +1,13 @@
 //! Random wire sessions, straight and through pgdial: what the client reads must be the same, message by message.
 //!
-//! `PGDIAL_SESSIONS` (200) how many, `PGDIAL_SEED` the first seed, `PGDIAL_SESSION_MIX=no-ddl,no-settings,no-prepare` leaves kinds
-//! of statements out. A failure prints its seed and the shortest session that still shows it.
+//! `PGDIAL_SESSIONS` (200, with session state 100) how many, `PGDIAL_SEED` the first seed, `PGDIAL_SESSION_MIX=no-ddl,no-settings,no-prepare,no-state` leaves kinds
+//! of statements out, `everything` takes in what is known to differ. A failure prints its seed and the shortest session that still shows it.
 
 use crate::support::diff::diff;
 use crate::support::encode::Out;
 use crate::support::pgdial::{Config, Pgdial};
 use crate::support::postgres::Postgres;
-use crate::support::session::{Mix, Run, Step, contents, play, prepare, session};
+use crate::support::session::{Mix, Run, Step, contents, play, prepare, session, startup};
 use crate::support::wire::Client;
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -15,6 +15,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Sessions at a time, unless `PGDIAL_SESSION_WORKERS` says otherwise.
 const WORKERS: u64 = 8;
+
+/// Clients at once where it is about session state: four for each server.
+const CROWD: u64 = 16;
 
 /// Runs that the search for a shorter session may cost.
 const SHRINK_RUNS: usize = 60;
@@ -24,31 +27,43 @@ fn straight_twice_is_equal() {
     let postgres = Postgres::shared();
     let databases = [postgres.database("random"), postgres.database("random")];
     let doors = [(postgres.addr(), databases[0].as_str()), (postgres.addr(), databases[1].as_str())];
-    compare_all(doors, count().min(60));
+    compare_all(doors, count(200).min(60), WORKERS, mix(true));
 }
 
 #[test]
 fn through_pgdial() {
-    check(|config| config.pool(4));
+    check(|config| config.pool(4), 200, WORKERS, mix(false));
 }
 
 #[test]
 fn through_pgdial_on_alternating_servers_with_tiny_plan_cache() {
-    check(|config| config.pool(4).text("pool", "order", "round-robin").set("plans", "per_server", "2"));
+    let alternating = |config: Config| config.pool(4).text("pool", "order", "round-robin").set("plans", "per_server", "2");
+    check(alternating, 200, WORKERS, mix(false));
 }
 
 #[test]
 fn through_pgdial_with_results_cached() {
-    check(|config| config.pool(4).cached());
+    check(|config| config.pool(4).cached(), 200, WORKERS, mix(false));
 }
 
-fn check(config: fn(Config) -> Config) {
+#[test]
+fn session_state_through_pgdial() {
+    check(|config| config.pool(4), 100, CROWD, mix(true));
+}
+
+#[test]
+fn session_state_through_pgdial_on_alternating_servers() {
+    check(|config| config.pool(4).text("pool", "order", "round-robin"), 100, CROWD, mix(true));
+}
+
+fn check(config: fn(Config) -> Config, gating: u64, workers: u64, mix: Mix) {
     let postgres = Postgres::shared();
     let databases = [postgres.database("random"), postgres.database("random")];
     let config = config(Config::new(postgres, &databases[1])).text("pool", "checkout_timeout", "60s");
     let pgdial = Pgdial::start(&config.text("log", "level", "info"));
     provoke_changed_columns(pgdial.addr(), &databases[1]);
-    compare_all([(postgres.addr(), databases[0].as_str()), (pgdial.addr(), databases[1].as_str())], count());
+    let doors = [(postgres.addr(), databases[0].as_str()), (pgdial.addr(), databases[1].as_str())];
+    compare_all(doors, count(gating), workers, mix);
 }
 
 /// pgdial words its own refusals for changed columns as Postgres has worded one, source fields and all: it must have seen one.
@@ -67,14 +82,20 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
 }
 
-fn count() -> u64 {
-    number("PGDIAL_SESSIONS").unwrap_or(200)
+fn count(gating: u64) -> u64 {
+    number("PGDIAL_SESSIONS").unwrap_or(gating)
 }
 
-fn mix() -> Mix {
+fn mix(state: bool) -> Mix {
     let left_out = std::env::var("PGDIAL_SESSION_MIX").unwrap_or_default();
     let with = |name: &str| !left_out.split(',').any(|word| word.trim() == name);
-    Mix { ddl: with("no-ddl"), settings: with("no-settings"), prepare: with("no-prepare") }
+    Mix {
+        ddl: with("no-ddl"),
+        settings: with("no-settings"),
+        prepare: with("no-prepare"),
+        state: state && with("no-state"),
+        everything: !with("everything"),
+    }
 }
 
 /// Names the session that a panic has ended.
@@ -88,16 +109,22 @@ impl Drop for Announce {
     }
 }
 
+/// Whose session it is: the schema it has for its own, and what it says at login.
+struct Who<'a> {
+    schema: &'a str,
+    startup: Vec<(&'static str, &'static str)>,
+}
+
 /// Two addresses and databases that must not be told apart.
 type Doors<'a> = [(SocketAddr, &'a str); 2];
 
 /// Several sessions at a time, more than the pool has servers.
-fn compare_all(doors: Doors<'_>, count: u64) {
+fn compare_all(doors: Doors<'_>, count: u64, workers: u64, mix: Mix) {
     let first = number("PGDIAL_SEED").unwrap_or(1);
     let next = AtomicU64::new(first);
     let failures = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        for worker in 0..number("PGDIAL_SESSION_WORKERS").unwrap_or(WORKERS).min(count) {
+        for worker in 0..number("PGDIAL_SESSION_WORKERS").unwrap_or(workers).min(count) {
             let (next, failures) = (&next, &failures);
             scope.spawn(move || {
                 loop {
@@ -107,12 +134,13 @@ fn compare_all(doors: Doors<'_>, count: u64) {
                     }
                     let schema = format!("worker{worker}");
                     let _announce = Announce(seed);
-                    let steps = session(seed, &schema, mix());
+                    let steps = session(seed, &schema, mix);
+                    let who = Who { schema: &schema, startup: startup(seed, mix) };
                     if std::env::var_os("PGDIAL_SESSION_SHOW").is_some() {
                         println!("{seed}:\n{}", notes(&steps));
                     }
-                    if let Some(difference) = compare(doors, &schema, &steps) {
-                        let text = explain(doors, &schema, seed, steps, difference);
+                    if let Some(difference) = compare(doors, &who, &steps) {
+                        let text = explain(doors, &who, seed, steps, difference);
                         failures.lock().unwrap().push(text);
                     }
                 }
@@ -129,17 +157,19 @@ struct Difference {
     text: String,
 }
 
-fn compare(doors: Doors<'_>, schema: &str, steps: &[Step]) -> Option<Difference> {
+fn compare(doors: Doors<'_>, who: &Who<'_>, steps: &[Step]) -> Option<Difference> {
+    let schema = who.schema;
     let mut admins = doors.map(|(_, database)| Postgres::shared().client("postgres", database));
     for admin in &mut admins {
         prepare(admin, schema);
         admin.rows(&format!("grant all on schema {schema} to app"));
         admin.rows(&format!("grant all on all tables in schema {schema} to app"));
         admin.rows(&format!("alter table {schema}.t owner to app"));
-        admin.rows(&format!("alter table {schema}.u owner to app"));
+        admin.rows(&format!("alter table {schema}.u owner to app; alter table {schema}.v owner to app"));
+        admin.rows(&format!("grant all on all sequences in schema {schema} to app"));
     }
-    let straight = play(steps, doors[0].0, doors[0].1, None);
-    let other = play(steps, doors[1].0, doors[1].1, Some(&straight));
+    let straight = play(steps, &who.startup, doors[0].0, doors[0].1, None);
+    let other = play(steps, &who.startup, doors[1].0, doors[1].1, Some(&straight));
     if let Some(text) = diff(&straight.lines, &other.lines) {
         let same = straight.lines.iter().zip(&other.lines).take_while(|(a, b)| a == b).count();
         return Some(Difference { step: furthest(&straight, &other, same), text });
@@ -154,7 +184,7 @@ fn furthest(straight: &Run, other: &Run, line: usize) -> usize {
 }
 
 /// Cuts the session behind the difference, then leaves out every step that is not needed to show it.
-fn explain(doors: Doors<'_>, schema: &str, seed: u64, steps: Vec<Step>, first: Difference) -> String {
+fn explain(doors: Doors<'_>, who: &Who<'_>, seed: u64, steps: Vec<Step>, first: Difference) -> String {
     let mut steps = steps;
     let mut shown = first;
     let mut budget = SHRINK_RUNS;
@@ -164,7 +194,7 @@ fn explain(doors: Doors<'_>, schema: &str, seed: u64, steps: Vec<Step>, first: D
         budget -= 1;
         let mut fewer = steps.clone();
         fewer.remove(index);
-        match compare(doors, schema, &fewer) {
+        match compare(doors, who, &fewer) {
             Some(difference) => {
                 fewer.truncate(difference.step + 1);
                 (steps, shown) = (fewer, difference);
@@ -173,7 +203,8 @@ fn explain(doors: Doors<'_>, schema: &str, seed: u64, steps: Vec<Step>, first: D
         }
     }
     format!(
-        "seed {seed} (PGDIAL_SEED={seed} PGDIAL_SESSIONS=1 plays it alone); the steps needed:\n{}- straight, + the other\n{}",
+        "seed {seed} (PGDIAL_SEED={seed} PGDIAL_SESSIONS=1 plays it alone), startup {:?}; the steps needed:\n{}- straight, + the other\n{}",
+        who.startup,
         notes(&steps),
         shown.text
     )

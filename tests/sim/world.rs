@@ -265,6 +265,7 @@ impl World {
         match taken.want {
             Want::Input { .. } => client.wait = Wait::Input,
             Want::Replies => client.wait = Wait::Replies,
+            Want::Gate(_) => return Err(format!("c{at} waits for a connection that there is not")),
             Want::Goodbye => return self.hang_up(at),
             Want::Flight(join) => {
                 client.wait = Wait::Flight(join);

@@ -1,6 +1,7 @@
 //! What the outside tests share: a private Postgres, a pgdial process, a raw wire client, scripts and random sessions.
 
 pub(crate) mod diff;
+pub(crate) mod door;
 pub(crate) mod encode;
 pub(crate) mod message;
 pub(crate) mod pgdial;

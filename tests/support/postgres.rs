@@ -29,9 +29,10 @@ const HBA: &str = "local all all trust\n\
     hostssl all tls_app 127.0.0.1/32 scram-sha-256\nhostnossl all tls_app 127.0.0.1/32 reject\n\
     host all scram_app 127.0.0.1/32 scram-sha-256\nhost all +scram_users 127.0.0.1/32 scram-sha-256\n\
     host all md5_app 127.0.0.1/32 md5\n\
-    host all plain_app 127.0.0.1/32 password\nhost all all 127.0.0.1/32 trust\n";
+    host all plain_app 127.0.0.1/32 password\nhost all all 127.0.0.1/32 trust\n\
+    host replication all 127.0.0.1/32 trust\n";
 
-const ROLES: &str = "create role app login; grant app to postgres; create role tls_app login password 'secret';\
+const ROLES: &str = "create role app login; grant app to postgres; create role random_role; grant random_role to app; create role tls_app login password 'secret';\
     create role scram_app login password 'secret'; create role scram_users; create role plain_app login password 'secret';\
     set password_encryption = 'md5'; create role md5_app login password 'secret'";
 
@@ -77,8 +78,10 @@ impl Postgres {
         let watchdog = Watchdog::guard(child.id(), "QUIT", dir.path());
         let server = Self { port, bin, user, child: Mutex::new(child), watchdog: Mutex::new(watchdog), dir };
         server.wait_until_up();
+        // In one session: a SET counts for what follows it.
+        let mut client = server.client("postgres", "postgres");
         for statement in ROLES.split(';') {
-            server.sql("postgres", statement);
+            client.rows(statement);
         }
         server
     }

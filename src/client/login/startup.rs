@@ -1,14 +1,15 @@
 //! Floor 4. The packets before the first message: TLS or not, cancel or session.
 
+use super::proof::forbidden;
 use super::{Next, Session, gone, violation};
 use crate::config::TlsMode;
 use crate::error::{Error, Kind, Result, SqlState};
-use crate::net::{Fault, Stream, framed, tls};
+use crate::net::tls::{self, Acceptor};
+use crate::net::{Fault, Stream, framed};
 use crate::wire::Violation;
 use crate::wire::startup::{self, StartupMessage};
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt as _;
-use tokio_rustls::rustls::ServerConfig;
 
 impl Session<'_> {
     /// Each kind of encryption may be asked for once; asking again is an unknown protocol version, as for Postgres.
@@ -50,7 +51,7 @@ impl Session<'_> {
     }
 
     /// What to encrypt with, once the client has been told. Over a Unix socket Postgres has no TLS either.
-    async fn answer_tls(&mut self) -> Result<Option<Arc<ServerConfig>>> {
+    async fn answer_tls(&mut self) -> Result<Option<Arc<Acceptor>>> {
         let config = self.context.tls.clone().filter(|_| matches!(self.stream, Stream::Tcp(_)));
         self.answer(if config.is_some() { b'S' } else { b'N' }).await?;
         Ok(config)
@@ -65,47 +66,63 @@ impl Session<'_> {
         self.stream.write_all(&[byte]).await.map_err(|error| gone(error.into()))
     }
 
+    /// A client that begins with TLS, without asking first. What it sends is looked at only where TLS is to be had.
+    pub(super) async fn asks_directly(&self) -> Option<Arc<Acceptor>> {
+        let acceptor = self.context.tls.clone()?;
+        match &self.stream {
+            Stream::Tcp(stream) => tls::is_direct(stream).await.unwrap_or(false).then_some(acceptor),
+            Stream::Unix(_) | Stream::ServerTls(_) | Stream::ClientTls(_) => None,
+        }
+    }
+
     /// After a failed handshake there is nobody who could read an error.
-    pub(super) async fn encrypt(self, config: Arc<ServerConfig>) -> Result<Self> {
-        let stream = match self.stream {
-            Stream::Tcp(stream) => tls::accept(config, stream).await.map_err(|error| {
-                let message = format!("the TLS handshake with {} failed", self.peer);
-                Error::new(Kind::ClientGone, message).with_source(error)
-            })?,
+    pub(super) async fn encrypt(mut self, acceptor: &Acceptor, directly: bool) -> Result<Self> {
+        self.stream = match self.stream {
+            Stream::Tcp(stream) => {
+                let accepted = if directly { acceptor.accept_direct(stream).await } else { acceptor.accept(stream).await };
+                accepted.map_err(|error| Error::new(Kind::Protocol, "the TLS handshake failed").with_source(error))?
+            }
             other @ (Stream::Unix(_) | Stream::ServerTls(_) | Stream::ClientTls(_)) => other,
         };
-        // Within TLS there is no GSSAPI encryption to ask for.
-        Ok(Self { stream, gss_asked: true, ..self })
+        self.end_point = acceptor.end_point.clone();
+        // Within TLS there is neither TLS nor GSSAPI encryption to ask for.
+        (self.tls_asked, self.gss_asked) = (true, true);
+        Ok(self)
     }
 
     /// `[listen] tls = "require"` is about the network: a Unix socket needs none.
     pub(super) fn check_encryption(&self) -> Result<()> {
-        let required = matches!(self.context.config.listen.tls, TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull);
-        if !required || !matches!(self.stream, Stream::Tcp(_)) {
-            return Ok(());
+        let mode = self.context.config.listen.tls;
+        let required = matches!(mode, TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull);
+        match &self.stream {
+            Stream::Tcp(_) if required => Err(forbidden("this server accepts only encrypted connections".into())
+                .with_hint("Connect with sslmode=require, or set [listen] tls = \"prefer\".")),
+            // A certificate that was shown has been checked.
+            stream @ (Stream::ServerTls(_) | Stream::ClientTls(_))
+                if mode == TlsMode::VerifyCa && stream.peer_certificate().is_none() =>
+            {
+                Err(no_certificate())
+            }
+            Stream::Tcp(_) | Stream::Unix(_) | Stream::ServerTls(_) | Stream::ClientTls(_) => Ok(()),
         }
-        Err(Error::new(Kind::Auth, "this server accepts only encrypted connections")
-            .with_sqlstate(SqlState(*b"28000"))
-            .with_hint("Connect with sslmode=require, or set [listen] tls = \"prefer\"."))
     }
+}
+
+pub(super) fn no_certificate() -> Error {
+    forbidden("connection requires a valid client certificate".into())
+        .with_hint("Give the client a certificate of [listen] tls_client_ca, with sslcert and sslkey.")
 }
 
 /// What pgdial cannot be asked for.
 pub(super) fn check(startup: &StartupMessage) -> Result<()> {
     startup.user().map_err(violation)?;
-    match startup.get("replication") {
-        Some(value) if !is_false(value) => Err(Error::new(Kind::Unsupported, "pgdial does not relay replication connections")
-            .with_hint("Connect to Postgres itself for replication.")
-            .fatal()),
-        _ => Ok(()),
+    if startup.replication().is_some() {
+        return Ok(());
     }
-}
-
-/// Postgres's booleans: any unique beginning of the words, in any case.
-fn is_false(value: &[u8]) -> bool {
-    let value = value.to_ascii_lowercase();
-    let begins = |word: &str, least: usize| value.len() >= least && word.as_bytes().starts_with(&value);
-    value == b"0" || begins("false", 1) || begins("no", 1) || begins("off", 2)
+    let value = String::from_utf8_lossy(startup.get("replication").unwrap_or_default()).into_owned();
+    Err(Error::new(Kind::Protocol, format!("invalid value for parameter \"replication\": \"{value}\""))
+        .with_sqlstate(SqlState(*b"22023"))
+        .with_hint("Valid values are: \"false\", 0, \"true\", 1, \"database\"."))
 }
 
 fn unsupported(minor: u16) -> Error {

@@ -1,8 +1,8 @@
 //! Floor 4. Tests. Real sockets; tokio-postgres and our own dial as clients, raw bytes where no client would send them.
 
 use super::*;
-use crate::auth::{DEFAULT_ITERATIONS, ScramVerifier, md5_password};
-use crate::config::{AuthMethod, File, Host, Secret, Upstream};
+use crate::auth::{Credentials, DEFAULT_ITERATIONS, ScramVerifier, md5_password};
+use crate::config::{AuthMethod, ChannelBinding, File, Host, Upstream};
 use crate::net::{Listener, TcpOptions, tls};
 use crate::pg::TransactionStatus;
 use crate::server::dial::{Login, Target, dial};
@@ -26,7 +26,13 @@ fn context(method: &str, extra: &str) -> LoginContext {
     let mut config = Config::load(Some(File { name: "test", text: &text }), None, []).unwrap();
     // A file may not mix them so; auth_query will.
     config.auth.method = AuthMethod::from_word(method).unwrap();
-    LoginContext { config: Arc::new(config), tls: None, verifiers: Arc::new(Verifiers::new([5; 32])) }
+    LoginContext {
+        config: Arc::new(config),
+        tls: None,
+        verifiers: Arc::new(Verifiers::new([5; 32])),
+        guard: Arc::default(),
+        queries: Arc::default(),
+    }
 }
 
 /// Takes one client; a session is sent what is pending and a ReadyForQuery.
@@ -125,12 +131,13 @@ fn target(port: u16, sslmode: &str, ca: Option<&Path>, host: &str) -> Target {
         database: "app".into(),
         tls,
         tls_ca: ca.map(Path::to_owned),
+        channel_binding: ChannelBinding::Prefer,
     };
     Target::new(&upstream, TcpOptions { keepalive: Duration::from_secs(60), ..TcpOptions::default() }).unwrap()
 }
 
 fn app(password: &str) -> Login {
-    Login::new("app", Some(Secret::new(password.to_owned())), "app", vec![("application_name".into(), "x".into())])
+    Login::new("app", Arc::new(Credentials::configured(Some(password))), "app", vec![("application_name".into(), "x".into())])
 }
 
 #[tokio::test]
@@ -287,14 +294,17 @@ async fn each_encryption_is_asked_for_once() {
 async fn startup_packets_that_are_refused() {
     for (parameters, sqlstate) in [
         (&[("database", "app")][..], b"28000"),
-        (&[("user", "app"), ("replication", "database")], b"0A000"),
-        (&[("user", "app"), ("replication", "1")], b"0A000"),
+        (&[("user", "app"), ("replication", "perhaps")], b"22023"),
+        (&[("user", "app"), ("database", "nowhere"), ("replication", "database")], b"3D000"),
     ] {
         let (_, outcome) = raw(context("trust", ""), &startup_packet(Version::V3_0, parameters)).await;
         assert_eq!(&outcome.err().unwrap().sqlstate().0, sqlstate, "{parameters:?}");
     }
-    let tolerated = startup_packet(Version::V3_0, &[("user", "app"), ("replication", "off")]);
-    assert!(matches!(raw(context("trust", ""), &tolerated).await.1, Ok(Outcome::Session(_))));
+    for (replication, database) in [("off", "app"), ("database", "app"), ("on", "app"), ("TRUE", "replication")] {
+        let parameters = [("user", "app"), ("database", database), ("replication", replication)];
+        let outcome = raw(context("trust", ""), &startup_packet(Version::V3_0, &parameters)).await.1;
+        assert!(matches!(outcome, Ok(Outcome::Session(client)) if *client.database == *"app"), "{replication}");
+    }
 }
 
 #[tokio::test]

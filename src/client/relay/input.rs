@@ -24,7 +24,7 @@ impl Relay {
         let room = match self.wait {
             Wait::Input { room } => room.max(CHUNK),
             // So that a client that goes away while it waits is noticed; what it sends meanwhile is bounded.
-            Wait::Server(_) | Wait::Replies | Wait::Flight(_) => CHUNK,
+            Wait::Server(_) | Wait::Replies | Wait::Flight(_) | Wait::Gate(_) => CHUNK,
         };
         if self.inbox.len() >= room {
             return false;
@@ -83,7 +83,7 @@ impl Relay {
                         break;
                     }
                 },
-                other @ (Want::Input { .. } | Want::Replies | Want::Flight(_) | Want::Goodbye) => other,
+                other @ (Want::Input { .. } | Want::Replies | Want::Flight(_) | Want::Gate(_) | Want::Goodbye) => other,
             };
             self.follow(want);
             break;
@@ -111,14 +111,17 @@ impl Relay {
                 Offer::Leased
             }
             Checkout::Wait(ticket) => match self.engine.prepare_without_server(input, self.set.id.0) {
-                Some(len) => Offer::Answered(len),
+                Some(len) => {
+                    self.engine.tally.client_parses += 1;
+                    Offer::Answered(len)
+                }
                 None => Offer::Queued(ticket),
             },
         }
     }
 
     fn queue(&mut self, ticket: Ticket<Dialer>) {
-        self.slot.set_waiting(true);
+        self.slot.wait(self.meter.moment());
         self.meter.waits();
         self.wait = Wait::Server(ticket);
     }
@@ -132,6 +135,7 @@ impl Relay {
                 self.slot.set_waiting(true);
                 self.wait = Wait::Flight(Box::pin(join.landed()));
             }
+            Want::Gate(gate) => self.wait = Wait::Gate(Box::pin(gate.passed())),
             Want::Goodbye => {
                 self.ending.get_or_insert(End::Goodbye);
             }
@@ -140,7 +144,9 @@ impl Relay {
 
     pub(super) fn hand_over(&mut self, lease: &mut Lease<Dialer>) {
         let Some(state) = lease.state.take() else { return };
-        self.slot.lease(&self.target, state.key.as_ref());
+        let now = self.meter.moment();
+        self.slot.lease(&self.target, state.key.as_ref(), lease.stream.is_tls(), now);
+        lease.card.lease(self.slot.key().pid, now);
         self.engine.lease(state);
         self.wait = Wait::Input { room: 0 };
     }

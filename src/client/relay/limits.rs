@@ -44,18 +44,26 @@ pub(super) fn overdue(limits: &Limits, engine: &Engine, meter: &Meter, now: Inst
         // A client that does not read hides whether the cancel has worked: its server is not kept for that.
         let grace = if engine.client_out.len() >= HIGH_WATER { Duration::ZERO } else { GRACE };
         if over(limits.query * 2 + grace, since) && !limits.query.is_zero() {
-            let text = format!("the statement ran longer than query_timeout ({:?}) and could not be cancelled", limits.query);
-            return Some(Overdue::End(Error::new(Kind::QueryTimeout, text)));
+            let what = "the statement could not be cancelled";
+            return Some(ended(Kind::QueryTimeout, what, "[pool] query_timeout", limits.query, meter));
         }
         return over(limits.query, since).then_some(Overdue::Cancel);
     }
     let since = meter.quiet_since();
     if engine.status() != TransactionStatus::Idle {
-        let error = || Error::new(Kind::IdleInTransaction, "terminating connection due to idle-in-transaction timeout");
-        return over(limits.idle_in_transaction, since).then(|| Overdue::End(error()));
+        let (limit, key) = (limits.idle_in_transaction, "[pool] idle_in_transaction_timeout");
+        let what = "terminating connection due to idle-in-transaction timeout";
+        return over(limit, since).then(|| ended(Kind::IdleInTransaction, what, key, limit, meter));
     }
-    over(limits.idle, since)
-        .then(|| Overdue::End(Error::new(Kind::IdleSession, "terminating connection due to idle-session timeout")))
+    let what = "terminating connection due to idle-session timeout";
+    over(limits.idle, since).then(|| ended(Kind::IdleSession, what, "[listen] client_idle_timeout", limits.idle, meter))
+}
+
+/// Begins with Postgres's words where it has some.
+fn ended(kind: Kind, what: &str, key: &str, limit: Duration, meter: &Meter) -> Overdue {
+    let (card, limit) = (meter.card(), humantime::format_duration(limit));
+    let text = format!("{what}: user \"{}\", database \"{}\", limit {limit}", card.user, card.database);
+    Overdue::End(Error::new(kind, text).with_hint(format!("The limit is {key} in pgdial's config file.")))
 }
 
 /// For a cancel request to arrive and to be acted on.

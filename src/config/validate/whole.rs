@@ -17,6 +17,8 @@ impl Check {
         self.limits(config);
         self.names(config);
         self.logins(config);
+        self.methods(config);
+        self.console(config);
         for text in unsupported::list(config) {
             self.complaints.about(text.split(' ').next().unwrap_or(""), &text);
         }
@@ -38,6 +40,12 @@ impl Check {
         }
         if listen.tls == TlsMode::VerifyCa && listen.tls_client_ca.is_none() {
             about("listen.tls_client_ca", "tls = \"verify-ca\" needs the authority of the clients' certificates");
+        }
+        if listen.tls_client_ca.is_some() && (listen.tls_cert.is_none() || listen.tls == TlsMode::Disable) {
+            about(
+                "listen.tls_client_ca",
+                "clients show certificates over TLS only: set tls_cert and tls_key, and tls other than disable",
+            );
         }
         let clash = listen.address.zip(config.admin.address).is_some_and(|(a, b)| a == b && a.port() != 0);
         if clash {
@@ -104,10 +112,48 @@ impl Check {
         }
     }
 
+    /// A method that the listeners cannot serve.
+    fn methods(&mut self, config: &Config) {
+        let rules = config.auth.rules.iter().enumerate().map(|(nth, rule)| (format!("auth.rule[{nth}].method"), rule.method));
+        for (key, method) in std::iter::once(("auth.method".to_owned(), config.auth.method)).chain(rules) {
+            let remedy = match method {
+                AuthMethod::Cert if config.listen.tls_client_ca.is_none() => {
+                    "needs the authority of the clients' certificates: set tls_client_ca in [listen]"
+                }
+                AuthMethod::Peer if config.listen.unix_socket_dir.is_none() => {
+                    "works over a Unix socket only: set unix_socket_dir in [listen]"
+                }
+                AuthMethod::Cert
+                | AuthMethod::Peer
+                | AuthMethod::Trust
+                | AuthMethod::Password
+                | AuthMethod::Md5
+                | AuthMethod::ScramSha256
+                | AuthMethod::Reject => continue,
+            };
+            self.complaints.add(&key, &Value::String(method.as_str().into()), remedy);
+        }
+        if config.auth.query.as_ref().is_some_and(|query| !query.contains("$1")) {
+            let remedy = "auth.query: the user's name is $1: SELECT usename, passwd, valuntil FROM pg_shadow WHERE usename = $1";
+            self.complaints.about("auth.query", remedy);
+        }
+    }
+
+    /// A name that nobody can log in by is a typing error.
+    fn console(&mut self, config: &Config) {
+        for name in &config.auth.console_users {
+            if config.auth.query.is_none() && config.users.iter().all(|user| user.name != *name) {
+                let text =
+                    format!("auth.console_users: there is no user {name:?}: name those of [[user]] and of the upstream URLs");
+                self.complaints.about("auth.console_users", &text);
+            }
+        }
+    }
+
     /// A method that no user can pass, seen now and not at the first login.
     fn logins(&mut self, config: &Config) {
         let auth = &config.auth;
-        let needs_password = matches!(auth.method, AuthMethod::Password | AuthMethod::Md5 | AuthMethod::ScramSha256);
+        let needs_password = AuthMethod::needs_password(auth.method);
         if !needs_password || !auth.rules.is_empty() || auth.query.is_some() {
             return;
         }

@@ -234,5 +234,9 @@ fn a_session_with_settings_of_its_own_is_not_served() {
     let mut rig = Rig::of(1 << 20, &shared, 2);
     read_by_query(&mut rig);
     rig.query("set datestyle = 'german'", "SET", I);
+    rig.inquiry(&["German, DMY"]);
     assert_eq!(read_by_query(&mut rig), "from Postgres");
+    assert_eq!(read_by_query(&mut rig), "T, D, C SELECT 1, Z I", "by its own settings it is");
+    let mut other = Rig::of(1 << 20, &shared, 2);
+    assert_eq!(read_by_query(&mut other), "T, D, C SELECT 1, Z I", "what was kept under other settings");
 }

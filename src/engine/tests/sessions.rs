@@ -44,7 +44,8 @@ fn a_client_that_goes_in_the_middle_takes_its_server_along() {
 fn what_a_session_leaves_is_discarded() {
     in_pieces(|chunk| {
         let mut rig = Rig::new(chunk);
-        rig.query("set work_mem = '1MB'", "SET", I);
+        rig.query("create temp table t (a int)", "CREATE TABLE", I);
+        assert!(rig.inquiry(&["t"]).starts_with("Q SELECT EXISTS"));
         assert!(rig.release().is_none(), "{:?}", rig.engine.pins());
         rig.engine.hang_up();
         assert!(rig.engine.is_cleaning());
@@ -66,11 +67,57 @@ fn discard_all_gives_the_client_its_freedom_back() {
         rig.send(&[parse("s", "select 1"), sync()]);
         rig.answer(&[parsed(), learnt(), ready(I)]);
         rig.query("set work_mem = '1MB'", "SET", I);
+        assert_eq!(rig.inquiry(&["1MB"]), "Q SELECT pg_catalog.current_setting('work_");
         rig.query("discard all", "DISCARD ALL", I);
+        rig.inquiry(&["4MB"]);
         assert!(rig.engine.pins().is_empty());
         assert_eq!(rig.send(&[bind("s"), sync()]), "B s, S", "its statements are gone");
         rig.answer(&[failed(b"26000"), ready(I)]);
         assert_eq!(rig.release(), Some(Release::Reuse));
+    });
+}
+
+#[test]
+fn settings_follow_the_client_to_another_server() {
+    in_pieces(|chunk| {
+        let shared = shared(None);
+        let (mut one, mut two) = (Rig::of(chunk, &shared, 1), Rig::of(chunk, &shared, 0));
+        one.query("set work_mem = '1MB'", "SET", I);
+        one.inquiry(&["1MB"]);
+        assert_eq!(one.release(), Some(Release::Reuse));
+        two.free.append(&mut one.free);
+        // Another client gets the server as it was, in the same write.
+        assert_eq!(two.send(&[query("select 1")]), "Q RESET \"work_mem\";, Q select 1");
+        assert_eq!(two.answer(&[complete("RESET"), ready(I), columns(), complete("SELECT 0"), ready(I)]), "T, C SELECT 0, Z I");
+        assert_eq!(two.release(), Some(Release::Reuse));
+        one.free.append(&mut two.free);
+        assert_eq!(one.send(&[query("select 1")]), "Q SET \"work_mem\" TO '1MB';, Q select 1");
+        one.answer(&[complete("SET"), ready(I), columns(), complete("SELECT 0"), ready(I)]);
+        assert_eq!(one.release(), Some(Release::Reuse));
+    });
+}
+
+#[test]
+fn nobody_runs_a_statement_before_its_role_is_theirs() {
+    in_pieces(|chunk| {
+        let mut rig = Rig::new(chunk);
+        rig.query("set role r", "SET", I);
+        rig.inquiry(&["r"]);
+        rig.release();
+        assert_eq!(rig.send(&[query("select 1")]), "Q SET ROLE 'r';", "the statement waits");
+        assert_eq!(rig.answer(&[complete("SET"), ready(I)]), "");
+        assert_eq!(rig.sent(), "Q select 1");
+        rig.answer(&[columns(), complete("SELECT 0"), ready(I)]);
+        rig.release();
+        // The next server refuses.
+        rig.add_server(10);
+        rig.free.rotate_right(1);
+        assert_eq!(rig.send(&[query("select 1")]), "Q SET ROLE 'r';");
+        let error = rig.try_answer(&[failed(b"42501"), ready(I)]).unwrap_err();
+        assert!(error.message().contains("settings could not be restored"), "{}", error.message());
+        assert!(rig.engine.server_lost(error).is_some(), "the client is told");
+        assert_eq!(rig.release(), Some(Release::Close));
+        assert_eq!(rig.sent(), "", "and the statement was not sent");
     });
 }
 
@@ -96,9 +143,33 @@ fn prepare_in_sql_makes_statements_real() {
         rig.answer(&[parsed(), learnt(), ready(I)]);
         assert_eq!(rig.send(&[query("execute s")]), "P s select 1, S, Q execute s");
         assert_eq!(rig.answer(&[parsed(), ready(I), columns(), complete("SELECT 0"), ready(I)]), "T, C SELECT 0, Z I");
+        assert!(rig.inquiry(&["not a list of names"]).starts_with("Q SELECT (SELECT CASE"));
         assert!(rig.release().is_none(), "the client keeps this server");
         assert_eq!(rig.send(&[bind("s"), parse("t", "select 2"), sync()]), "B s, P t select 2, S");
         assert_eq!(rig.answer(&[bound(), parsed(), ready(I)]), "2, 1, Z I");
+        // No statement of SQL is left: the client's own follow it, and their names go.
+        rig.query("deallocate q", "DEALLOCATE", I);
+        rig.inquiry(&["[\"s\", \"t\"]"]);
+        assert_eq!(rig.sent(), "C s, C t, S");
+        rig.answer(&[closed(), closed(), ready(I)]);
+        assert_eq!(rig.release(), Some(Release::Reuse));
+        let sent = rig.send(&[bind("t"), sync()]);
+        assert!(sent.starts_with("P _p_2 select 2"), "{sent}");
+    });
+}
+
+#[test]
+fn deallocate_of_a_protocol_statement_keeps_nobody() {
+    in_pieces(|chunk| {
+        let mut rig = Rig::new(chunk);
+        rig.send(&[parse("s", "select 1"), sync()]);
+        rig.answer(&[parsed(), learnt(), ready(I)]);
+        assert_eq!(rig.send(&[query("deallocate s")]), "P s, Q deallocate s", "Postgres has something to drop");
+        rig.answer(&[parsed(), complete("DEALLOCATE"), ready(I)]);
+        rig.answer(&[closed(), ready(I)]);
+        assert_eq!(rig.release(), Some(Release::Reuse));
+        let sent = rig.send(&[bind("s"), sync()]);
+        assert!(sent.ends_with("B s, S"), "the client has it no more: {sent}");
     });
 }
 

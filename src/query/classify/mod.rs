@@ -61,6 +61,10 @@ impl Classifier {
             return known;
         }
         let (mut statement, key) = match parse(sql, shape) {
+            // A setting's name is a literal.
+            Some(statement) if !(statement.settings.is_empty() && statement.local_settings.is_empty()) => {
+                (statement, Key::Text(sql))
+            }
             Some(statement) => (statement, key),
             // Whether the parser fails may depend on a literal (a bad escape): remembered for this text only.
             None => (Statement::opaque(), Key::Text(sql)),
@@ -128,6 +132,19 @@ fn united(mut a: Statement, b: Statement) -> Statement {
     a.effects |= b.effects;
     a.transaction = None;
     a.setting = None;
+    a.statement_name = None;
+    if let Some(body) = b.body {
+        match a.body.as_mut() {
+            Some(first) => {
+                first.traces.add(&body.traces);
+                first.calls.extend(body.calls);
+            }
+            None => a.body = Some(body),
+        }
+    }
+    a.settings.extend(b.settings);
+    a.local_settings.extend(b.local_settings);
+    a.setting_parameters.extend(b.setting_parameters);
     a.reads.extend(b.reads);
     a.writes.extend(b.writes);
     a.cte_names.extend(b.cte_names);
@@ -142,6 +159,7 @@ fn united(mut a: Statement, b: Statement) -> Statement {
     a.sampling |= b.sampling;
     a.sees_session |= b.sees_session;
     a.sets_local |= b.sets_local;
+    a.listens.extend(b.listens);
     a.copy = a.copy.or(b.copy);
     a.single_read = false;
     a.may_write |= b.may_write;

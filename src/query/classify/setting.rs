@@ -4,7 +4,7 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::a_const::Val;
 use pg_query::protobuf::{AConst, Node, VariableSetKind, VariableSetStmt};
 
-use super::super::{BeginOptions, Effects, Isolation, Kind, SettingVerb, Statement, TransactionVerb};
+use super::super::{ALL_SETTINGS, BeginOptions, Effects, Isolation, Kind, SettingVerb, Statement, TransactionVerb};
 
 /// Settings whose lists hold names, which Postgres quotes when it joins them.
 const LISTS_OF_NAMES: [&str; 5] =
@@ -18,11 +18,13 @@ pub(super) fn describe(set: &VariableSetStmt, found: &mut Statement) {
         VariableSetKind::VarReset => {
             found.kind = Kind::Reset;
             found.effects.insert(Effects::RESTORE);
+            touched(&name, found);
             found.setting = Some(SettingVerb::Reset(name));
         }
         VariableSetKind::VarResetAll => {
             found.kind = Kind::Reset;
             found.effects.insert(Effects::RESTORE);
+            found.settings.push(ALL_SETTINGS.into());
             found.setting = Some(SettingVerb::ResetAll);
         }
         VariableSetKind::VarSetValue
@@ -40,7 +42,13 @@ fn one(set: &VariableSetStmt, name: Box<str>, found: &mut Statement) {
         match joined(&name, &set.args) {
             Some(value) => Some(value),
             // TIME ZONE INTERVAL '..': there is a value, but not one to be read here.
-            None => return found.effects.insert(effects_of(&name)),
+            None => {
+                if !set.is_local {
+                    found.effects.insert(effects_of(&name));
+                    touched(&name, found);
+                }
+                return;
+            }
         }
     } else {
         None
@@ -51,11 +59,15 @@ fn one(set: &VariableSetStmt, name: Box<str>, found: &mut Statement) {
         return;
     }
     if !set.is_local {
+        touched(&name, found);
         let default = set.kind() == VariableSetKind::VarSetDefault;
         found.effects.insert(if default { Effects::RESTORE } else { effects_of(&name) });
     }
     if &*name == "search_path" && value.as_ref().is_some_and(|v| v.contains("pg_temp")) {
         found.effects.insert(Effects::TEMP);
+    }
+    if set.is_local && name.contains('.') {
+        found.local_settings.push(name.clone());
     }
     found.setting = Some(SettingVerb::Set { name, value, local: set.is_local });
 }
@@ -64,10 +76,21 @@ fn one(set: &VariableSetStmt, name: Box<str>, found: &mut Statement) {
 fn multi(set: &VariableSetStmt, name: &str, found: &mut Statement) {
     if name == "session characteristics" {
         found.effects.insert(Effects::SETTING);
+        let characteristics =
+            ["default_transaction_deferrable", "default_transaction_isolation", "default_transaction_read_only"];
+        found.settings.extend(characteristics.map(Box::from));
         return;
     }
     found.kind = Kind::SetTransaction;
     found.transaction = Some(TransactionVerb::Set(options(&set.args)));
+}
+
+/// SET SESSION AUTHORIZATION changes the role as well.
+fn touched(name: &str, found: &mut Statement) {
+    found.settings.push(name.into());
+    if name == "session_authorization" {
+        found.settings.push("role".into());
+    }
 }
 
 fn effects_of(name: &str) -> Effects {

@@ -7,7 +7,7 @@ use pg_query::protobuf::{
 };
 use serde_json::Value;
 
-use super::super::{CopyKind, Effects, Kind, RelationName, Statement, TransactionVerb};
+use super::super::{Body, CopyKind, Effects, Kind, RelationName, Statement, TransactionVerb, scan_body};
 use super::{setting, walk};
 
 const CURSOR_OPT_HOLD: i32 = 0x0020;
@@ -33,22 +33,36 @@ pub(super) fn describe(node: &NodeEnum) -> Option<Statement> {
         NodeEnum::ClosePortalStmt(_) => harmless(&mut found, Kind::ClosePortal),
         NodeEnum::NotifyStmt(_) => harmless(&mut found, Kind::Notify),
         NodeEnum::LockStmt(_) => harmless(&mut found, Kind::Lock),
-        NodeEnum::ListenStmt(_) => session(&mut found, Kind::Listen, Effects::LISTEN),
+        NodeEnum::ListenStmt(listen) => {
+            session(&mut found, Kind::Listen, Effects::LISTEN);
+            found.listens.push(listen.conditionname.as_str().into());
+        }
         NodeEnum::UnlistenStmt(_) => session(&mut found, Kind::Unlisten, Effects::RESTORE),
         // DEALLOCATE ALL needs no name to be known.
         NodeEnum::DeallocateStmt(which) if which.isall || which.name.is_empty() => {
             session(&mut found, Kind::Discard, Effects::RESTORE);
         }
-        NodeEnum::DeallocateStmt(_) => session(&mut found, Kind::Deallocate, Effects::DEALLOCATE),
-        NodeEnum::PrepareStmt(_) => session(&mut found, Kind::Prepare, Effects::PREPARE),
-        // What it runs is in another text.
-        NodeEnum::ExecuteStmt(_) => unknown(&mut found, Kind::Execute, Effects::PREPARE | Effects::OPAQUE, false),
-        NodeEnum::LoadStmt(_) => unknown(&mut found, Kind::Load, Effects::LOAD, false),
-        NodeEnum::DoStmt(block) => {
-            let names = if handles_statements(block) { Effects::PREPARE | Effects::DEALLOCATE } else { Effects::NONE };
-            unknown(&mut found, Kind::Do, Effects::OPAQUE | names, true);
+        NodeEnum::DeallocateStmt(which) => {
+            found.statement_name = Some(which.name.as_str().into());
+            session(&mut found, Kind::Deallocate, Effects::DEALLOCATE);
         }
-        NodeEnum::CallStmt(_) => unknown(&mut found, Kind::Call, Effects::OPAQUE, true),
+        NodeEnum::PrepareStmt(prepare) => {
+            found.statement_name = Some(prepare.name.as_str().into());
+            session(&mut found, Kind::Prepare, Effects::PREPARE);
+        }
+        // What it runs is in another text.
+        NodeEnum::ExecuteStmt(execute) => {
+            found.statement_name = Some(execute.name.as_str().into());
+            unknown(&mut found, Kind::Execute, Effects::PREPARE, false);
+        }
+        NodeEnum::LoadStmt(_) => unknown(&mut found, Kind::Load, Effects::LOAD, false),
+        NodeEnum::DoStmt(code) => {
+            found.body = Some(Box::new(body(code)));
+            let names = if handles_statements(code) { Effects::PREPARE | Effects::DEALLOCATE } else { Effects::NONE };
+            unknown(&mut found, Kind::Do, names, true);
+        }
+        // The procedure is among its functions.
+        NodeEnum::CallStmt(_) => unknown(&mut found, Kind::Call, Effects::NONE, true),
         NodeEnum::VacuumStmt(_) | NodeEnum::ClusterStmt(_) | NodeEnum::ReindexStmt(_) | NodeEnum::CheckPointStmt(_) => {
             unknown(&mut found, Kind::Vacuum, Effects::NONE, true);
         }
@@ -76,6 +90,21 @@ fn is_analysed_when_prepared(node: &NodeEnum) -> bool {
             | NodeEnum::CreateTableAsStmt(_)
             | NodeEnum::CallStmt(_)
     )
+}
+
+/// What stands in a DO.
+#[allow(clippy::wildcard_enum_match_arm, reason = "only strings are looked for")]
+fn body(code: &DoStmt) -> Body {
+    let option = |wanted: &str| {
+        code.args.iter().filter_map(|node| node.node.as_ref()).find_map(|node| match node {
+            NodeEnum::DefElem(option) if option.defname == wanted => match inner(option.arg.as_deref())? {
+                NodeEnum::String(text) => Some(text.sval.as_str()),
+                _ => None,
+            },
+            _ => None,
+        })
+    };
+    scan_body(option("as").unwrap_or_default().as_bytes(), option("language").unwrap_or("plpgsql"))
 }
 
 /// SELECT, INSERT, UPDATE, DELETE, MERGE, on their own or inside another statement.

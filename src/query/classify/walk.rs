@@ -76,6 +76,8 @@ fn named(name: &str, fields: &Object, found: &mut Statement) {
         }
         "RangeTableSample" => found.sampling = true,
         "CommonTableExpr" => cte(fields, found),
+        // CREATE TABLE .. AS EXECUTE.
+        "ExecuteStmt" => found.effects.insert(Effects::PREPARE),
         "CallContext" | "MergeSupportFunc" => {}
         // SQL/JSON and XML have a syntax of their own for what are stable functions underneath.
         name if name.starts_with("Json") => found.functions.push(FunctionName::new(Some("pg_catalog"), "to_json")),
@@ -136,9 +138,38 @@ fn call(fields: &Object, found: &mut Statement) {
     if function.schema.as_deref().is_none_or(|schema| schema == "pg_catalog") {
         found.effects.insert(call_effects(&function.name, fields.get("args")));
         found.sees_session |= SESSION_FUNCTIONS.contains(&&*function.name);
-        found.sets_local |= &*function.name == "set_config";
+        if &*function.name == "set_config" {
+            found.sets_local = true;
+            configured(fields.get("args"), found);
+        }
     }
     found.functions.push(function);
+}
+
+/// Which setting set_config() changes, unless only for its transaction.
+fn configured(args: Option<&Value>, found: &mut Statement) {
+    let arg = |at: usize| args.and_then(|args| args.get(at));
+    let local = is_true(arg(2));
+    let name = arg(0);
+    // A literal, perhaps with a cast to text around it.
+    let inner = name.and_then(|name| name.pointer("/node/TypeCast/arg")).or(name);
+    let literal = inner.and_then(|name| name.pointer("/node/AConst/val/Sval/sval")).and_then(Value::as_str);
+    let parameter = inner.and_then(|name| name.pointer("/node/ParamRef/number")).and_then(Value::as_u64);
+    match (literal, parameter.and_then(|number| u16::try_from(number).ok())) {
+        (Some(name), _) if local && !name.contains('.') => {}
+        (Some(name), _) if local => found.local_settings.push(name.to_ascii_lowercase().into()),
+        (Some(name), _) => {
+            let name = name.to_ascii_lowercase();
+            if name == "session_authorization" {
+                found.settings.push("role".into());
+            }
+            found.settings.push(name.into());
+        }
+        (None, Some(number)) => found.setting_parameters.push(number),
+        // Its value ends with the transaction, and that there is such a name cannot be told.
+        (None, None) if local => {}
+        (None, None) => found.effects.insert(Effects::OPAQUE_SETTING),
+    }
 }
 
 /// What a built-in function leaves behind in its session.

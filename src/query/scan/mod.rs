@@ -5,11 +5,13 @@
 //! and everything else stays byte for byte. What this lexer does not understand is refused, never guessed.
 
 mod literal;
+mod tokens;
 mod words;
 
 use std::ops::Range;
 
 use self::literal::Cursor;
+pub(super) use self::tokens::{Token, tokens};
 pub use self::words::has_time_word;
 
 /// What a literal is to Postgres. Each class has a marker byte of its own in a shape: `'1'` and `1` are different queries.

@@ -1,7 +1,6 @@
 //! Floor 3. Tests. A scripted server: what a real one would send, and what none should.
 
 use super::*;
-use crate::config::Secret;
 use crate::net::Listener;
 use crate::pg::TransactionStatus;
 use crate::wire::backend::{Authentication, BackendKeyData, Mechanisms, ParameterStatus, data_row, ready_for_query};
@@ -33,11 +32,16 @@ async fn server(replies: Vec<Vec<Vec<u8>>>) -> (Target, JoinHandle<usize>) {
 
 fn target(port: u16, sslmode: &str) -> Target {
     let tls = Connector::new(TlsMode::from_word(sslmode).unwrap(), None).unwrap();
-    Target { host: Host::Tcp { host: "127.0.0.1".into(), port }, tls, tcp: TcpOptions::default() }
+    Target {
+        host: Host::Tcp { host: "127.0.0.1".into(), port },
+        tls,
+        tcp: TcpOptions::default(),
+        channel_binding: ChannelBinding::Prefer,
+    }
 }
 
 fn login() -> Login {
-    Login::new("app", Some(Secret::new("secret".to_owned())), "app", Vec::new())
+    Login::new("app", Arc::new(Credentials::configured(Some("secret"))), "app", Vec::new())
 }
 
 /// Everything of a login without a password, in one piece.
@@ -77,6 +81,39 @@ async fn a_server_without_a_key_is_a_server() {
     ready_for_query(TransactionStatus::Idle, &mut out);
     let (target, _) = server(vec![vec![out]]).await;
     assert_eq!(dial(&target, &login()).await.unwrap().key, None);
+}
+
+/// As protocol 3.2 allows it: up to 256 bytes.
+#[tokio::test]
+async fn a_long_key_is_kept_and_shown_to_cancel() {
+    let mut out = Vec::new();
+    Authentication::Ok.encode(&mut out);
+    BackendKeyData { pid: 7, secret: &[9; 256] }.encode(&mut out);
+    ready_for_query(TransactionStatus::Idle, &mut out);
+    let (address, _) = server(vec![vec![out]]).await;
+    let key = dial(&address, &login()).await.unwrap().key.unwrap();
+    assert_eq!((key.pid, &*key.secret), (7, &[9; 256][..]));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let heard = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut packet = vec![0; 12 + 256];
+        stream.read_exact(&mut packet).await.unwrap();
+        packet
+    });
+    cancel(&target(port, "disable"), &key, false).await.unwrap();
+    assert_eq!(heard.await.unwrap()[12..], [9; 256]);
+}
+
+/// A key of an encrypted session is not sent in the clear, whatever the other side says.
+#[tokio::test]
+async fn a_cancel_request_is_not_talked_out_of_tls() {
+    let (address, task) = server(vec![vec![b"N".to_vec()]]).await;
+    let Host::Tcp { port, .. } = address.host else { panic!("TCP") };
+    let key = BackendKey { pid: 7, secret: [1; 4].into() };
+    let error = cancel(&target(port, "prefer"), &key, true).await.unwrap_err();
+    assert!(error.message().contains("takes no TLS"), "{error}");
+    assert_eq!(task.await.unwrap(), 1);
 }
 
 #[tokio::test]

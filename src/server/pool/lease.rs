@@ -71,6 +71,13 @@ impl<K: Connector> Lease<K> {
         self.held.as_ref().map_or_else(SetId::default, Held::set)
     }
 
+    /// It is of another set from here on.
+    pub fn move_to(&mut self, set: SetId) {
+        if let Some(held) = self.held.as_mut() {
+            self.pool.0.ledger.lock().move_to(held, set);
+        }
+    }
+
     /// The pool it belongs to.
     pub fn pool(&self) -> &ServerPool<K> {
         &self.pool

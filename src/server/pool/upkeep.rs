@@ -1,5 +1,6 @@
 //! Floor 3. What the janitor and the operator ask of a pool: upkeep, pause and resume, reload, drain.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Checkout, Connector, Disposition, Options, PooledConn, ServerPool, Waiter, copy, within};
@@ -93,6 +94,13 @@ impl<K: Connector> ServerPool<K> {
         for held in checks {
             self.0.runtime.spawn(self.clone().check(held));
         }
+    }
+
+    /// Nobody else holds the pool, and it holds no connection: it can be dropped. Only for who keeps others from taking it
+    /// meanwhile.
+    pub fn is_unused(&self) -> bool {
+        let counts = self.0.ledger.lock().counts(Instant::now());
+        Arc::strong_count(&self.0) == 1 && counts.active + counts.idle + counts.connecting == 0
     }
 
     pub(crate) fn is_drained(&self) -> bool {

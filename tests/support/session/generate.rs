@@ -4,7 +4,7 @@ use super::super::encode::Out;
 use super::super::play::ready_owed;
 use super::super::rng::Rng;
 use super::sql::{parsed, simple, values};
-use super::{Step, Until};
+use super::{Step, Until, state};
 
 /// What may be in a session besides queries, pipelines, portals, COPY, errors and transactions.
 #[derive(Clone, Copy)]
@@ -12,6 +12,10 @@ pub(crate) struct Mix {
     pub(crate) ddl: bool,
     pub(crate) settings: bool,
     pub(crate) prepare: bool,
+    /// Temp tables, cursors WITH HOLD, LISTEN, advisory locks, sequences, SET in every form, roles, cancels.
+    pub(crate) state: bool,
+    /// Also what is known to differ.
+    pub(crate) everything: bool,
 }
 
 const STATEMENTS: &[&str] = &["", "", "", "a", "b", "c"];
@@ -19,7 +23,7 @@ const PORTALS: &[&str] = &["", "", "", "p", "q"];
 
 /// The session of a seed.
 pub(crate) fn session(seed: u64, schema: &str, mix: Mix) -> Vec<Step> {
-    let mut maker = Maker { rng: Rng::new(seed), mix, schema: schema.into() };
+    let mut maker = Maker { rng: Rng::new(seed), mix, schema: schema.into(), key: seed };
     let count = 6 + maker.rng.below(14);
     let mut steps: Vec<Step> = (0..count).flat_map(|_| maker.steps()).collect();
     if maker.rng.chance(5) {
@@ -28,14 +32,23 @@ pub(crate) fn session(seed: u64, schema: &str, mix: Mix) -> Vec<Step> {
     steps
 }
 
+/// What its client says at login, besides user and database.
+pub(crate) fn startup(seed: u64, mix: Mix) -> Vec<(&'static str, &'static str)> {
+    if mix.state { state::startup(&mut Rng::new(!seed)) } else { Vec::new() }
+}
+
 struct Maker {
     rng: Rng,
     mix: Mix,
     schema: String,
+    key: u64,
 }
 
 impl Maker {
     fn steps(&mut self) -> Vec<Step> {
+        if self.mix.state && self.rng.chance(55) {
+            return self.state();
+        }
         match self.rng.below(100) {
             0..=19 => vec![self.simple()],
             20..=39 => vec![self.well_formed()],
@@ -49,6 +62,35 @@ impl Maker {
             97 => vec![step("sync", Out::new().sync().sync().flush().sync(), Until::Ready(3))],
             _ => vec![self.function_call()],
         }
+    }
+
+    /// Session state, by simple and extended queries, now and then in one write.
+    fn state(&mut self) -> Vec<Step> {
+        if self.rng.chance(4) {
+            let text = *self.rng.pick(&["select {s}.slow()", "select 'before'; select {s}.slow(); select 'behind'"]);
+            let text = text.replace("{s}", &self.schema);
+            return vec![step(&format!("cancelled {text}"), Out::new().query(&text), Until::Cancelled)];
+        }
+        let texts = state::texts(&mut self.rng, &self.schema, self.key, self.mix.everything);
+        let pipelined = self.rng.chance(15);
+        let mut steps: Vec<Step> = Vec::new();
+        for text in texts {
+            // One statement only fits into a Parse.
+            let out = if !text.contains(';') && self.rng.chance(35) {
+                Out::new().parse("", &text, &[]).bind("", "", &[], &[], &[]).execute("", 0).sync()
+            } else {
+                Out::new().query(&text)
+            };
+            match steps.last_mut().filter(|_| pipelined) {
+                Some(last) => {
+                    last.note.push_str(&format!(" state {text}"));
+                    last.writes[0].0.extend(&out.0);
+                    last.until = Until::Ready(ready_owed(&last.writes[0].0));
+                }
+                None => steps.push(step(&format!("state {text}"), out, Until::Ready(1))),
+            }
+        }
+        steps
     }
 
     fn simple(&mut self) -> Step {

@@ -2,12 +2,13 @@
 
 mod generate;
 mod sql;
+mod state;
 
-pub(crate) use generate::{Mix, session};
+pub(crate) use generate::{Mix, session, startup};
 
 use super::encode::Out;
 use super::message::{Ids, render};
-use super::wire::{Client, Received};
+use super::wire::{Client, Received, cancel};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub(crate) struct Step {
 pub(crate) enum Until {
     /// So many ReadyForQuery.
     Ready(usize),
+    /// One ReadyForQuery, asked for by cancel requests.
+    Cancelled,
     /// Whatever comes: how much depends on what Postgres makes of it.
     Silence,
 }
@@ -51,10 +54,11 @@ impl Run {
 }
 
 /// Plays steps on a fresh connection. `pace` = the run whose message counts to wait for, if there was one.
-pub(crate) fn play(steps: &[Step], addr: SocketAddr, database: &str, pace: Option<&Run>) -> Run {
+pub(crate) fn play(steps: &[Step], startup: &[(&str, &str)], addr: SocketAddr, database: &str, pace: Option<&Run>) -> Run {
     let mut run = Run { lines: Vec::new(), counts: Vec::new(), starts: Vec::new() };
     let mut ids = Ids::default();
-    let mut client = Client::login(addr, &[("user", "app"), ("database", database)]);
+    let parameters = [&[("user", "app"), ("database", database)], startup].concat();
+    let mut client = Client::login(addr, &parameters);
     for (index, step) in steps.iter().enumerate() {
         run.starts.push(run.lines.len());
         for (part, out) in step.writes.iter().enumerate() {
@@ -64,6 +68,9 @@ pub(crate) fn play(steps: &[Step], addr: SocketAddr, database: &str, pace: Optio
             client.send(&out.0);
         }
         let expected = pace.and_then(|run| run.counts.get(index).copied());
+        if matches!(step.until, Until::Cancelled) {
+            cancel_until_answered(&mut client, addr, &mut run.lines, &mut ids);
+        }
         let ended = read(&mut client, step.until, expected, &mut run.lines, &mut ids);
         run.counts.push(run.lines.len() - run.starts[index]);
         if ended {
@@ -77,11 +84,33 @@ pub(crate) fn play(steps: &[Step], addr: SocketAddr, database: &str, pace: Optio
     run
 }
 
+/// The statement has begun when its INFO is here: a client that is cancelled while it waits for a server reads pgdial's own
+/// words. An answer that came without a request is no harm.
+fn cancel_until_answered(client: &mut Client, addr: SocketAddr, lines: &mut Vec<String>, ids: &mut Ids) {
+    let key = client.key();
+    let mut begun = false;
+    for _ in 0..200 {
+        match client.next(Duration::from_millis(150)) {
+            Received::Message(message) => {
+                begun = true;
+                lines.push(without_source(render(&message, ids)));
+                if message.tag == b'Z' {
+                    return;
+                }
+            }
+            Received::Nothing if begun => cancel(addr, &key),
+            Received::Nothing => {}
+            Received::Closed => return,
+        }
+    }
+}
+
 /// Reads what a step is answered with; true if the connection is over.
 fn read(client: &mut Client, until: Until, expected: Option<usize>, lines: &mut Vec<String>, ids: &mut Ids) -> bool {
     let (mut ready, mut count) = (0, 0);
     loop {
         let (enough, limit) = match (until, expected) {
+            (Until::Cancelled, _) => (lines.last().is_some_and(|line| line.starts_with("ReadyForQuery")), HANG),
             (Until::Ready(wanted), _) => (ready >= wanted, HANG),
             (Until::Silence, Some(wanted)) => (count >= wanted, HANG),
             (Until::Silence, None) => (false, SILENCE),
@@ -134,6 +163,13 @@ pub(crate) fn prepare(straight: &mut Client, schema: &str) {
     straight.rows(&format!("create table {schema}.t (a int primary key, b text)"));
     straight.rows(&format!("create table {schema}.u (a int, b text)"));
     straight.rows(&format!("insert into {schema}.t select i, 'row ' || i from generate_series(1, 5) i"));
+    straight.rows(&format!("create sequence {schema}.sq; create table {schema}.v (id serial, b text)"));
+    straight.rows(&format!("create function {schema}.init(text) returns void language plpgsql as $$ begin perform set_config('my.app', $1, false); end $$"));
+    straight.rows(&format!("create function {schema}.lock(bigint) returns text language plpgsql as $$ begin perform pg_advisory_lock($1); return 'held'; end $$"));
+    // INFO is sent whatever client_min_messages says.
+    let slow = "begin raise info 'begun'; perform pg_sleep(20); end";
+    straight.rows(&format!("create function {schema}.slow() returns void language plpgsql as $$ {slow} $$"));
+    straight.rows(&format!("grant usage on schema {schema} to random_role; grant select on {schema}.t to random_role"));
     let body = "begin raise notice 'note %', i; if i = 3 then raise exception 'three'; end if; return i; end";
     straight.rows(&format!("create function {schema}.f(i int) returns int language plpgsql as $$ {body} $$"));
 }

@@ -77,7 +77,7 @@ select 1; select 2 => opaque|C
 select 1; => select|R
 select a from t; update u set a = 1 => opaque|WC||t|u
 begin; update t set a = 1; commit => opaque|WC|||t
-update t set a = 1; do $$ begin end $$ => opaque|WC|opaque
+update t set a = 1; do $$ begin end $$ => opaque|WC
 insert into t values (1) => insert|W|||t
 insert into t (a) select a from u => insert|W||u|t
 insert into s.t default values returning * => insert|W|||s.t
@@ -140,7 +140,7 @@ show search_path => show
 show all => show
 prepare p as select * from t where a = $1 => prepare||prepare|t
 prepare p (int) as insert into t values ($1) => prepare||prepare|t
-execute p (1) => execute|W|prepare+opaque
+execute p (1) => execute|W|prepare
 deallocate p => deallocate||deallocate
 deallocate all => discard||restore
 discard all => discard||discard+restore
@@ -161,7 +161,7 @@ explain update t set a = 1 => explain
 explain analyze select * from t => explain|||t
 explain analyze update t set a = 1 => explain|W|||t
 explain (analyze, buffers) delete from t => explain|W|||t
-explain analyze execute p => explain|W|prepare+opaque
+explain analyze execute p => explain|W|prepare
 explain analyze create table n as select * from t => explain|W||n t
 create table n (a int) => ddl|W||n
 create temp table n (a int) => ddl|W|temp|n
@@ -188,8 +188,8 @@ create database d => ddl|WC
 refresh materialized view v => ddl|W||v
 refresh materialized view concurrently v => ddl|W||v
 comment on table t is 'x' => ddl|W
-do $$ begin end $$ => do|WC|opaque
-call p(1) => call|WC|opaque|||p
+do $$ begin end $$ => do|WC
+call p(1) => call|WC||||p
 vacuum => vacuum|WC
 vacuum (full) t => vacuum|WC||t
 analyze t => vacuum|WC||t

@@ -1,0 +1,207 @@
+//! Floor 3. Keeps what the functions of one database leave behind in sessions current, or withdraws it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use deadpool_postgres::Object;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_postgres::types::{FromSql, Type};
+use tokio_postgres::{Client, Error, Row, Statement};
+use tokio_rustls::rustls::ClientConfig;
+use tracing::{debug, warn};
+
+use super::watch::{FIRST_PAUSE, LAST_PAUSE, LOAD_TIMEOUT, Lost, bounded, connect};
+use crate::query::{HiddenRow, Place, RoutineRow, RoutineRows, Routines, Runs};
+
+const CHECK: &str = include_str!("routines/check.sql");
+const NAMES: &str = include_str!("routines/names.sql");
+const ROUTINES: &str = include_str!("routines/routines.sql");
+const HIDDEN: &str = include_str!("routines/hidden.sql");
+
+/// How many changes of the schema have been seen.
+pub type Generation = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// Watches the routines of one database until it is dropped.
+pub struct RoutineWatcher {
+    task: JoinHandle<()>,
+}
+
+impl RoutineWatcher {
+    /// Begins to watch, and publishes in `routines`. `tls`: as the pool's own; `None` = without TLS. `wanted` tells that `generation`
+    /// has moved.
+    pub fn spawn(
+        pg_config: tokio_postgres::Config,
+        tls: Option<Arc<ClientConfig>>,
+        check_every: Duration,
+        generation: Generation,
+        wanted: Arc<Notify>,
+        routines: Arc<ArcSwapOption<Routines>>,
+    ) -> Self {
+        let task = Task { pg_config, tls, check_every: check_every.max(TICK), generation, wanted, routines };
+        Self { task: tokio::spawn(task.run()) }
+    }
+}
+
+impl Drop for RoutineWatcher {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Task {
+    pg_config: tokio_postgres::Config,
+    tls: Option<Arc<ClientConfig>>,
+    check_every: Duration,
+    generation: Generation,
+    wanted: Arc<Notify>,
+    routines: Arc<ArcSwapOption<Routines>>,
+}
+
+impl Task {
+    async fn run(self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let begin = Instant::now();
+            let Err(lost) = self.watch().await;
+            self.routines.store(None);
+            warn!(reason = %lost, "the control connection that reads functions is lost");
+            pause = if begin.elapsed() > LAST_PAUSE { FIRST_PAUSE } else { (pause * 2).min(LAST_PAUSE) };
+            sleep(pause).await;
+        }
+    }
+
+    /// From connect to loss.
+    async fn watch(&self) -> Result<std::convert::Infallible, Lost> {
+        let client = connect(&self.pg_config, self.tls.as_ref()).await?;
+        let check = bounded(LOAD_TIMEOUT, client.prepare(CHECK)).await?;
+        let mut known = String::new();
+        let mut not_before = Instant::now();
+        loop {
+            // Before the question: what is seen to change from here on makes the answer old.
+            let generation = (self.generation)();
+            let fingerprint = bounded(LOAD_TIMEOUT, fingerprint(&client, &check)).await?;
+            let current = self.routines.load_full().filter(|_| fingerprint == known);
+            match current {
+                Some(current) if current.generation == generation => {}
+                Some(current) => self.routines.store(Some(Arc::new(current.at(generation)))),
+                None => {
+                    // Where tables come and go all the time, Postgres is not kept busy with being read.
+                    sleep_until(not_before).await;
+                    let begin = Instant::now();
+                    known = self.load(&client).await?;
+                    not_before = Instant::now() + begin.elapsed() * 9;
+                }
+            }
+            self.rest(&client).await?;
+        }
+    }
+
+    async fn load(&self, client: &Object) -> Result<String, Lost> {
+        let generation = (self.generation)();
+        let (fingerprint, rows) = bounded(LOAD_TIMEOUT, load_routines(client)).await?;
+        // Reading tens of megabytes of bodies takes its time.
+        let built = tokio::task::spawn_blocking(move || Routines::build(generation, &rows)).await;
+        let routines = built.map_err(|_| Lost::Stuck)?;
+        for (name, traces) in routines.traced() {
+            debug!(name, effects = ?traces.effects, settings = traces.settings.join(" "), "a function that leaves traces in its session");
+        }
+        self.routines.store(Some(Arc::new(routines)));
+        Ok(fingerprint)
+    }
+
+    /// Until the next check is due or asked for. A closed connection is noticed within a tick.
+    async fn rest(&self, client: &Object) -> Result<(), Lost> {
+        let due = Instant::now() + self.check_every;
+        while Instant::now() < due {
+            if client.is_closed() {
+                return Err(Lost::Closed);
+            }
+            if timeout(TICK, self.wanted.notified()).await.is_ok() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn fingerprint(client: &Client, check: &Statement) -> Result<String, Error> {
+    client.query_one(check, &[]).await?.try_get(0)
+}
+
+/// Reads all that routines are built from, and a text that is equal as long as that is.
+pub async fn load_routines(client: &Client) -> Result<(String, RoutineRows), Error> {
+    client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = pg_catalog").await?;
+    let fingerprint: String = client.query_one(CHECK, &[]).await?.try_get(0)?;
+    let names = client.query(NAMES, &[]).await?;
+    let routines = client.query(ROUTINES, &[&MAX_BODY, &MAX_BODIES]).await?;
+    let hidden = client.query(HIDDEN, &[]).await?;
+    client.batch_execute("COMMIT").await?;
+    let rows = RoutineRows {
+        builtin: names.iter().map(|row| name(row, 0)).collect::<Result<_, _>>()?,
+        routines: routines.iter().map(routine).collect::<Result<_, _>>()?,
+        hidden: hidden.iter().filter_map(|row| hidden_row(row).transpose()).collect::<Result<_, _>>()?,
+    };
+    Ok((fingerprint, rows))
+}
+
+fn routine(row: &Row) -> Result<RoutineRow, Error> {
+    Ok(RoutineRow {
+        name: name(row, 0)?,
+        language: name(row, 1)?,
+        volatility: char::from(row.try_get::<_, i8>(2)?.cast_unsigned()),
+        extension: row.try_get::<_, Option<Bytes<'_>>>(3)?.map(text),
+        one_argument: row.try_get(4)?,
+        source: row.try_get::<_, Option<Bytes<'_>>>(5)?.map(|source| source.0.into()),
+    })
+}
+
+/// `None`: a letter that `hidden.sql` does not have.
+fn hidden_row(row: &Row) -> Result<Option<HiddenRow>, Error> {
+    let Some(place) = place(&name(row, 0)?, name(row, 1)?) else { return Ok(None) };
+    let (kind, what) = (name(row, 2)?, name(row, 3)?);
+    let runs = if &*kind == "t" { Some(Runs::Text(what)) } else { self::place(&kind, what).map(Runs::Place) };
+    Ok(runs.map(|runs| HiddenRow { place, runs }))
+}
+
+fn place(kind: &str, name: Box<str>) -> Option<Place> {
+    Some(match kind {
+        "f" => Place::Routine(name),
+        "o" => Place::Operator(name),
+        "r" => Place::Read(name),
+        "w" => Place::Write(name),
+        "e" => Place::Everywhere,
+        "d" => Place::Ddl,
+        _ => return None,
+    })
+}
+
+fn name(row: &Row, column: usize) -> Result<Box<str>, Error> {
+    row.try_get(column).map(text)
+}
+
+fn text(bytes: Bytes<'_>) -> Box<str> {
+    String::from_utf8_lossy(bytes.0).into()
+}
+
+/// Text as it came: a database of encoding SQL_ASCII holds any bytes.
+#[derive(Clone, Copy)]
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> FromSql<'a> for Bytes<'a> {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self(raw))
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        matches!(*ty, Type::TEXT | Type::NAME | Type::VARCHAR | Type::UNKNOWN)
+    }
+}
+
+/// Longer bodies count as everything.
+const MAX_BODY: i64 = 1 << 20;
+/// And so does what comes after this much.
+const MAX_BODIES: i64 = 64 << 20;
+const TICK: Duration = Duration::from_millis(100);

@@ -1,0 +1,51 @@
+//! Floor 2. Between transactions: what is on the server that the next client must not find.
+
+use crate::wire::frontend::{self, Close, Target};
+
+use super::ledger::{Ask, Owner};
+use super::{Engine, StandIn};
+
+impl Engine {
+    /// After a failed COPY: a group of our own whose answer cannot be taken for one of the client's.
+    pub(super) fn send_marker(&mut self) {
+        let Some(server) = self.server.as_mut() else { return };
+        Close { target: Target::Statement, name: b"" }.encode(&mut self.server_out);
+        frontend::sync(&mut self.server_out);
+        server.unnamed = None;
+        server.ledger.mark();
+    }
+
+    /// Between transactions: statements that only served to provoke an error go, and what a session left behind.
+    /// False when there was nothing to do.
+    pub(super) fn tidy_server(&mut self) -> bool {
+        let (stays, unlistened) = (!self.session.pins.is_empty(), self.unlisten_server());
+        let Some(server) = self.server.as_mut() else { return false };
+        let discard = std::mem::take(&mut server.dirty);
+        if discard {
+            frontend::Query { text: b"DISCARD ALL" }.encode(&mut self.server_out);
+            server.ledger.push(Ask::Query, Owner::Own, None);
+            server.discarded();
+        }
+        let restore = server.stand_in == StandIn::Lost && !stays;
+        if restore {
+            let text = self.shared.plans.stand_in_text();
+            frontend::Query { text: text.as_bytes() }.encode(&mut self.server_out);
+            server.ledger.push(Ask::Query, Owner::Own, None);
+            server.unnamed = None;
+            server.stand_in = StandIn::Ready;
+        }
+        if discard || restore || unlistened {
+            return true;
+        }
+        if server.litter.is_empty() {
+            return false;
+        }
+        for name in std::mem::take(&mut server.litter) {
+            Close { target: Target::Statement, name: &name }.encode(&mut self.server_out);
+            server.ledger.push(Ask::Close, Owner::Own, None);
+        }
+        frontend::sync(&mut self.server_out);
+        server.ledger.push(Ask::Sync, Owner::Own, None);
+        true
+    }
+}

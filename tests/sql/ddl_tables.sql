@@ -1,0 +1,64 @@
+-- CREATE, ALTER and DROP TABLE in many forms; the plans of a statement must follow.
+create table t (id int generated always as identity primary key, name text not null default 'none', price numeric(10, 2) check (price >= 0), tags text[], made date);
+\d t
+insert into t (name, price) values ('a', 1.5), ('b', 2.25);
+insert into t (id, name) values (5, 'x');
+insert into t (id, name) overriding system value values (50, 'x');
+insert into t (name, price) values ('c', -1);
+insert into t (name) values (null);
+select * from t order by id;
+alter table t add column extra int default 7 not null;
+select * from t order by id;
+alter table t alter column extra type text using 'n' || extra;
+select * from t order by id;
+alter table t rename column extra to more;
+select more from t order by id limit 1;
+select extra from t;
+alter table t drop column tags, drop column made;
+select * from t order by id;
+alter table t alter column name drop default, alter column name drop not null;
+insert into t (price) values (9);
+select name is null as n from t where price = 9;
+alter table t add constraint named check (price < 100);
+insert into t (price) values (1000);
+alter table t validate constraint named;
+alter table t drop constraint named;
+alter table t add unique (name, price);
+insert into t (name, price) values ('a', 1.5);
+alter table t rename to renamed;
+select * from t;
+select count(*) from renamed;
+create schema elsewhere;
+alter table renamed set schema elsewhere;
+select count(*) from elsewhere.renamed;
+alter table elsewhere.renamed set (fillfactor = 70);
+alter table elsewhere.renamed replica identity full;
+alter table elsewhere.renamed alter column price set statistics 10;
+alter table elsewhere.renamed alter column name set storage external;
+\d+ elsewhere.renamed
+create table like_it (like elsewhere.renamed including all);
+\d like_it
+create table as_it as select id, price from elsewhere.renamed with no data;
+\d as_it
+create unlogged table un (a int);
+alter table un set logged;
+create table if not exists un (b int);
+create table typed_bad (a nosuch);
+create table dup (a int, a int);
+comment on table un is 'a comment';
+comment on column un.a is 'of a column';
+select obj_description('un'::regclass), col_description('un'::regclass, 1);
+drop table un, as_it, like_it;
+drop table un;
+drop table if exists un;
+drop schema elsewhere;
+drop schema elsewhere cascade;
+create table wide (c1 int, c2 int, c3 int, c4 int);
+insert into wide values (1, 2, 3, 4);
+select * from wide;
+alter table wide drop column c2;
+select * from wide;
+alter table wide add column c2 text default 'back';
+select * from wide;
+begin; alter table wide drop column c3; select * from wide; rollback;
+select * from wide;

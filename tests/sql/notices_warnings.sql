@@ -1,0 +1,63 @@
+-- NOTICE, WARNING and INFO, their order among the rows, and client_min_messages.
+create table if not exists t (a int);
+create table if not exists t (a int);
+drop table if exists nosuch;
+drop schema if exists nosuch cascade;
+drop function if exists nosuch(int);
+create function say(n int) returns int language plpgsql as $$ begin raise notice 'saying %', n; return n; end $$;
+select say(1);
+select say(g) from generate_series(1, 3) g;
+select say(1) as a, say(2) as b;
+select say(1) \; select say(2) \; select say(3);
+begin;
+commit;
+commit;
+rollback;
+begin; begin; commit;
+set local work_mem = '1MB';
+vacuum (verbose off) t;
+create function warn() returns void language plpgsql as $$ begin raise warning 'careful'; raise info 'informed'; end $$;
+select warn();
+set client_min_messages = warning;
+select say(5);
+select warn();
+set client_min_messages = error;
+select warn();
+create table if not exists t (a int);
+reset client_min_messages;
+select say(6);
+begin;
+set local client_min_messages = error;
+select say(7);
+commit;
+select say(8);
+set client_min_messages = nosuch;
+create view v as select * from t;
+create view w as select * from v;
+drop table t cascade;
+create table t (a int primary key);
+create table c (a int references t);
+truncate t cascade;
+create function tr() returns trigger language plpgsql as $$ begin raise notice '% %', tg_op, new; return new; end $$;
+create trigger tr before insert on t for each row execute function tr();
+insert into t values (1), (2);
+insert into t values (3), (1);
+copy t from stdin;
+10
+11
+\.
+prepare p as insert into t values ($1) returning a;
+execute p (20);
+alter table t add column b int, add column if not exists a int;
+drop index if exists i;
+create index if not exists t_pkey on t (a);
+select 'a very long name' as this_is_a_column_name_that_is_much_longer_than_sixty_three_bytes_which_is_the_limit;
+create extension if not exists plpgsql;
+do $$ begin raise notice 'multi
+line'; end $$;
+do $$ begin raise notice '%', repeat('long ', 500); end $$;
+select say(1), 1 / 0;
+select 1 / (say(1) - 1);
+select say(100) from generate_series(1, 2) where say(50) > 0;
+grant select on t to public;
+revoke insert on t from public;

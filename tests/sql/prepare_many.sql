@@ -1,0 +1,63 @@
+-- Many statements at once, in and out of transactions, from plpgsql and psql variables.
+create table log (n serial, line text);
+do $$ begin for i in 1..20 loop execute format('prepare p%s as select %s as value', i, i); end loop; end $$;
+select count(*) from pg_prepared_statements;
+execute p1; execute p20;
+select 'execute p' || g from generate_series(3, 6) g \gexec
+deallocate p3;
+execute p3;
+execute p4;
+begin;
+execute p5;
+deallocate p5;
+savepoint s;
+prepare p5 as select 'new five';
+rollback to s;
+execute p5;
+commit;
+execute p5;
+\set n 7
+execute p:n;
+prepare ins (text) as insert into log (line) values ($1);
+begin;
+execute ins ('one');
+execute ins ('two');
+savepoint a;
+execute ins ('three');
+rollback to a;
+execute ins ('four');
+commit;
+select * from log order by n;
+prepare del as delete from log where line = $1 returning n, line;
+execute del ('two');
+execute del ('two');
+prepare merged as select * from log l join (values (1, 'x'), (4, 'y')) v (n, w) using (n) order by n;
+execute merged;
+create or replace function runs() returns int language plpgsql as $$
+declare x int;
+begin
+  execute 'select 42' into x;
+  return x;
+end $$;
+select runs();
+prepare rec (regclass) as select $1;
+execute rec ('log');
+prepare d (date) as select $1 + 1;
+execute d ('2024-02-28');
+set datestyle = 'German';
+execute d ('2024-02-29');
+execute d ('29.02.2024');
+reset datestyle;
+set search_path = pg_catalog;
+execute ins ('from elsewhere');
+select count(*) from log;
+reset search_path;
+select line from log order by n;
+drop table log;
+execute ins ('x');
+create table log (n int, line text);
+execute ins ('x');
+table log;
+select name from pg_prepared_statements where name !~ '^p[0-9]' order by name;
+deallocate all;
+select name from pg_prepared_statements;
