@@ -112,11 +112,12 @@ impl Engine {
             whole_len: header.len,
         };
         if header.tag == tag::TERMINATE {
-            // Postgres answers what came before, and then reads on.
-            let answers_due = self.server.as_ref().is_some_and(|server| server.ledger.owes_ready());
-            return Ok(Next::Wants(if answers_due { Want::Replies } else { Want::Goodbye }));
+            return Ok(Next::Wants(self.goodbye()));
         }
-        self.check_statements(&message)?;
+        let named = header.tag == tag::PARSE && message.body.first().is_some_and(|byte| *byte != 0);
+        if named && self.session.statements.bytes() > STATEMENTS_MAX {
+            return Err(self.too_many_statements());
+        }
         if let Some(next) = self.refuse_block(&message, rest, route) {
             return Ok(next);
         }
@@ -153,15 +154,16 @@ impl Engine {
     }
 
     /// They are kept here, so that every server can have them: one client must not take all memory there is.
-    fn check_statements(&self, message: &Message<'_>) -> Result<(), Error> {
-        let named = message.tag == tag::PARSE && message.body.first().is_some_and(|byte| *byte != 0);
-        if !named || self.session.statements.bytes() <= STATEMENTS_MAX {
-            return Ok(());
-        }
+    fn too_many_statements(&self) -> Error {
         let (count, limit) = (self.session.statements.len(), STATEMENTS_MAX >> 20);
         let text = format!("too many prepared statements: this session has {count}, which take more than {limit} MiB");
-        let error = Error::new(ErrorKind::TooLarge, text);
-        Err(error.with_hint("Close statements that are not needed any more, or use unnamed ones."))
+        Error::new(ErrorKind::TooLarge, text).with_hint("Close statements that are not needed any more, or use unnamed ones.")
+    }
+
+    /// Postgres answers what came before, and then reads on.
+    fn goodbye(&self) -> Want {
+        let answers_due = self.server.as_ref().is_some_and(|server| server.ledger.owes_ready());
+        if answers_due { Want::Replies } else { Want::Goodbye }
     }
 
     fn has_nothing_to_flush(&self) -> bool {

@@ -258,10 +258,6 @@ fn auth(ini: &Ini, draft: &mut Draft) {
     if let Some(query) = ini.get("auth_query") {
         draft.set("auth", "query", query);
     }
-    if let Some(users) = ini.get("admin_users") {
-        let users = users.split(',').map(str::trim).filter(|user| !user.is_empty());
-        draft.set("auth", "console_users", users.map(str::to_owned).collect::<Vec<_>>());
-    }
 }
 
 fn period(ini: &Ini, key: &str, own: (&str, &str), default: f64, draft: &mut Draft) {

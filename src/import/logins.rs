@@ -61,7 +61,29 @@ pub(super) fn add(ini: &Ini, path: &Path, read: &dyn Fn(&Path) -> io::Result<Str
             entries.push(Entry { name: "postgres".into(), url, own_name: true, size: None });
         }
     }
+    operators(ini, &logins, &entries, draft);
     place(entries, draft);
+}
+
+/// A user of PgBouncer's console who cannot log in to pgdial is no user of pgdial's.
+fn operators(ini: &Ini, logins: &[(String, String)], entries: &[Entry], draft: &mut Draft) {
+    let Some(users) = ini.get("admin_users") else { return };
+    let in_url = |user: &str| {
+        entries.iter().any(|entry| {
+            entry.url.contains(&format!("://{}:", encoded(user))) || entry.url.contains(&format!("://{}@", encoded(user)))
+        })
+    };
+    let known = |user: &str| ini.get("auth_query").is_some() || logins.iter().any(|(name, _)| name == user) || in_url(user);
+    let users = users.split(',').map(str::trim).filter(|user| !user.is_empty());
+    let (known, unknown): (Vec<_>, Vec<_>) = users.map(str::to_owned).partition(|user| known(user));
+    for user in unknown {
+        draft.note(format!(
+            "admin_users: {user} has no password in auth_file and cannot log in; add a [[user]] to let it use the console"
+        ));
+    }
+    if !known.is_empty() {
+        draft.set("auth", "console_users", known);
+    }
 }
 
 /// A database in the making.

@@ -75,7 +75,8 @@ tcp_keepidle = 45
     assert_eq!(config.pool.checkout_timeout, Duration::from_secs(30));
     assert_eq!((config.pool.idle_timeout, config.pool.max_lifetime), (Duration::from_millis(300_500), Duration::ZERO));
     assert_eq!(config.pool.idle_in_transaction_timeout, Duration::from_secs(60));
-    assert_eq!(config.auth.console_users, ["postgres", "shop"]);
+    assert_eq!(config.auth.console_users, ["shop"]);
+    assert!(has_note(&imported, "admin_users: postgres"), "{:?}", imported.notes);
     assert_eq!(config.plans.per_server, 200);
     let [shop, replica] = &config.databases[..] else { panic!("{:?}", config.databases) };
     assert_eq!(

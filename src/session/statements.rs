@@ -29,7 +29,7 @@ type Named = HashMap<Box<[u8]>, Arc<Plan>, foldhash::fast::RandomState>;
 /// Named statements and the unnamed one.
 #[derive(Debug, Default)]
 pub struct Statements {
-    /// What the named ones take, about, those that were set aside included.
+    /// What the named ones take, about.
     bytes: usize,
     // Boxed: most clients of a pooler idle, many never prepare by name, and each byte here is paid 10,000 times.
     named: Option<Box<Named>>,
@@ -160,8 +160,8 @@ impl Statements {
             return false;
         }
         self.set_aside();
-        let mut aside = self.aside.take().unwrap_or_default();
         self.bytes = 0;
+        let mut aside = self.aside.take().unwrap_or_default();
         for (plan, as_of, name) in
             names.iter().filter_map(|name| aside.remove(name.as_bytes()).map(|(plan, as_of)| (plan, as_of, name)))
         {
