@@ -151,10 +151,15 @@ impl Engine {
     }
 
     /// They are kept here, so that every server can have them: one client must not take all memory there is.
-    fn too_many_statements(&self) -> Error {
+    fn check_statements(&self, message: &Message<'_>) -> Result<(), Error> {
+        let named = message.tag == tag::PARSE && message.body.first().is_some_and(|byte| *byte != 0);
+        if !named || self.session.statements.bytes() <= STATEMENTS_MAX {
+            return Ok(());
+        }
         let (count, limit) = (self.session.statements.len(), STATEMENTS_MAX >> 20);
         let text = format!("too many prepared statements: this session has {count}, which take more than {limit} MiB");
-        Error::new(ErrorKind::TooLarge, text).with_hint("Close statements that are not needed any more, or use unnamed ones.")
+        let error = Error::new(ErrorKind::TooLarge, text);
+        Err(error.with_hint("Close statements that are not needed any more, or use unnamed ones."))
     }
 
     /// What a client may keep of prepared statements is bounded.
