@@ -52,7 +52,9 @@ impl Engine {
     pub(super) fn has_changed(&self, name: &[u8], plan: &Plan) -> bool {
         let Some(as_of) = self.session.statements.as_of(name).filter(|_| self.may_look_anew()) else { return false };
         let now = self.shared.schema_generation();
-        let here = self.server.as_ref().and_then(|server| server.plans.generation(plan.id())).unwrap_or(now);
+        // One that is older than the client's own is prepared once more, see `is_outdated`.
+        let here = self.server.as_ref().and_then(|server| server.plans.generation(plan.id()));
+        let here = here.filter(|here| *here >= as_of).unwrap_or(now);
         // What the server prepared no later than the client, Postgres judges itself.
         here > as_of
             && matches!((plan.columns(as_of), plan.columns(here)), (Some(then), Some(here)) if then != here && here != GONE)

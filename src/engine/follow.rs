@@ -46,6 +46,8 @@ pub(super) struct Aftermath {
     unjudged: Vec<Arc<Statement>>,
     /// How often that was waited for.
     patience: u8,
+    /// What is out is not an inquiry but a pause.
+    pause: bool,
 }
 
 /// While the functions of the database are being read: for half a second, then they count as anything.
@@ -208,8 +210,9 @@ impl Engine {
         let Some(server) = self.server.as_mut() else { return false };
         if !judged {
             aftermath.patience += 1;
+            aftermath.pause = true;
             Query { text: A_MOMENT }.encode(&mut self.server_out);
-            server.ledger.push(Ask::Query, Owner::Own, None);
+            server.ledger.push(Ask::Query, Owner::Inquire, None);
             server.unnamed = None;
             self.stall = Stall::UntilAnswered;
             return true;
@@ -244,6 +247,10 @@ impl Engine {
     /// The answer, which is one row.
     pub(super) fn inquired(&mut self, body: &[u8]) {
         let (Some(mut aftermath), Some(server)) = (self.aftermath.take(), self.server.as_ref()) else { return };
+        if std::mem::take(&mut aftermath.pause) {
+            self.aftermath = Some(aftermath);
+            return;
+        }
         let Ok(row) = DataRow::decode(body) else {
             return self.inquiry_failed(aftermath);
         };
@@ -308,7 +315,7 @@ impl Engine {
     }
 
     fn inquiry_failed(&mut self, mut aftermath: Box<Aftermath>) {
-        aftermath.failures += 1;
+        aftermath.failures += u8::from(!std::mem::take(&mut aftermath.pause));
         self.aftermath = Some(aftermath);
     }
 
@@ -324,19 +331,30 @@ impl Engine {
             server.ledger.push(Ask::Query, Owner::Adapt, None);
             server.unnamed = None;
         }
-        server.applied = Arc::clone(&self.session.settings);
-        if !replay.certain {
+        self.adapted_from = Some(std::mem::replace(&mut server.applied, Arc::clone(&self.session.settings)));
+        if !replay.harmless {
             self.stall = Stall::UntilAnswered;
             self.adapting = true;
         }
     }
 
-    /// A statement must not run under other settings, or as somebody else: the server is closed, and the client told.
-    pub(super) fn not_adapted(&self, refusal: &[u8]) -> Error {
+    /// A statement must not run under other settings, or as somebody else: the server is closed, and the client told. A
+    /// cancel request that came late, or another session's statement_timeout, is no reason: it is tried again.
+    pub(super) fn adapt_refused(&mut self, refusal: &[u8]) -> Result<(), Error> {
         let said = Fields::decode(refusal).ok();
+        let cancelled = said.as_ref().and_then(|fields| fields.get(field::SQLSTATE)) == Some(b"57014");
+        let before = self.adapted_from.take();
+        if let (Some(server), Some(before)) = (self.server.as_mut(), before)
+            && (!self.adapting || (cancelled && self.adapt_failures < MAX_FAILURES))
+        {
+            server.applied = before;
+            self.adapt_failures += u8::from(self.adapting);
+            return Ok(());
+        }
         let said = said.as_ref().and_then(|fields| fields.get(field::MESSAGE)).map(String::from_utf8_lossy).unwrap_or_default();
-        Error::new(ErrorKind::ServerLost, format!("this session's settings could not be restored on another server: {said}"))
-            .with_hint("Connect again. A role, or an object that a setting names, may have been dropped.")
+        let text = format!("this session's settings could not be restored on another server: {said}");
+        let hint = "Connect again. A role, or an object that a setting names, may have been dropped.";
+        Err(Error::new(ErrorKind::ServerLost, text).with_hint(hint))
     }
 
     /// Every statement, setting, cursor and lock of the session is gone.

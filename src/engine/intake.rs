@@ -162,12 +162,6 @@ impl Engine {
         Err(error.with_hint("Close statements that are not needed any more, or use unnamed ones."))
     }
 
-    /// What a client may keep of prepared statements is bounded.
-    fn check_statements(&mut self, message: &Message<'_>) -> Result<(), Error> {
-        let named = message.tag == tag::PARSE && message.body.first().is_some_and(|byte| *byte != 0);
-        if named && self.session.statements.bytes() > STATEMENTS_MAX { Err(self.too_many_statements()) } else { Ok(()) }
-    }
-
     /// Postgres answers what came before, and then reads on.
     fn goodbye(&self) -> Want {
         let answers_due = self.server.as_ref().is_some_and(|server| server.ledger.owes_ready());

@@ -59,7 +59,7 @@ use crate::error::{Error, Severity};
 use crate::listen::Gate;
 use crate::pg::TransactionStatus;
 use crate::query::Statement;
-use crate::session::{Pin, Pins, Session};
+use crate::session::{Pin, Pins, Session, Settings};
 use crate::wire::Header;
 use crate::wire::frontend::tag;
 
@@ -85,6 +85,10 @@ pub struct Engine {
     aftermath: Option<Box<Aftermath>>,
     /// The server's settings are being changed, and nothing of the client is sent before that is done.
     adapting: bool,
+    /// The server's settings before that.
+    adapted_from: Option<Arc<Settings>>,
+    /// How often that was cancelled in a row.
+    adapt_failures: u8,
     /// The client's own statement that DEALLOCATE is about to drop.
     deallocating: Option<Box<[u8]>>,
     /// Something is outstanding after which `status` may be another.
@@ -271,6 +275,8 @@ impl Engine {
             doubt: None,
             aftermath: None,
             adapting: false,
+            adapted_from: None,
+            adapt_failures: 0,
             deallocating: None,
             unsettled: false,
             unsettled_at: 0,

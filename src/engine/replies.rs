@@ -120,14 +120,9 @@ impl Engine {
                 self.failed(own, skipped);
                 let renamed = changed.or_else(|| self.renamed(body, told.as_ref(), hint));
                 self.fail_fill();
-                match owner {
-                    Owner::Own => return Err(broken("it refused a clean-up of ours")),
-                    Owner::Adapt => return Err(self.not_adapted(body)),
-                    Owner::Inquire => {
-                        self.inquiry_refused();
-                        return Ok(Sink::Drop);
-                    }
-                    Owner::Client | Owner::Capture | Owner::Inject | Owner::Learn => {}
+                if owner.is_ours() {
+                    self.refused_to_us(owner, body)?;
+                    return Ok(Sink::Drop);
                 }
                 self.passed_on(body);
                 route.settle(&mut self.client_out);
@@ -147,6 +142,19 @@ impl Engine {
             Receipt::Unasked => {
                 self.passed_on(body);
                 Ok(Sink::Client)
+            }
+        }
+    }
+
+    fn refused_to_us(&mut self, owner: Owner, error: &[u8]) -> Result<(), Error> {
+        match owner {
+            Owner::Adapt => self.adapt_refused(error),
+            Owner::Inquire => {
+                self.inquiry_refused();
+                Ok(())
+            }
+            Owner::Own | Owner::Client | Owner::Capture | Owner::Inject | Owner::Learn => {
+                Err(broken("it refused a clean-up of ours"))
             }
         }
     }
@@ -334,6 +342,7 @@ impl Engine {
         self.local_settings = false;
         self.adapting = false;
         if std::mem::take(&mut self.busy) {
+            self.adapt_failures = 0;
             self.tally.transactions += 1;
         }
         if self.inquire() {

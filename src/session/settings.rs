@@ -45,8 +45,8 @@ pub struct Replay {
     pub encoding: Option<String>,
     /// One Query; empty when there is nothing to do.
     pub text: String,
-    /// Postgres cannot refuse it: the client's own statement may stand right behind it.
-    pub certain: bool,
+    /// It changes nothing about how statements run: the client's own may stand right behind it.
+    pub harmless: bool,
 }
 
 /// The settings under which literals and names are read when a statement is parsed.
@@ -69,33 +69,9 @@ const AT_PARSE: [&str; 16] = [
     "xmloption",
 ];
 
-/// A value that one session of a user could set, every session of that user can, whatever has happened since.
-const CERTAIN: [&str; 24] = [
-    "application_name",
-    "bytea_output",
-    "client_min_messages",
-    "cursor_tuple_fraction",
-    "datestyle",
-    "enable_hashagg",
-    "enable_hashjoin",
-    "enable_indexscan",
-    "enable_mergejoin",
-    "enable_nestloop",
-    "enable_seqscan",
-    "extra_float_digits",
-    "idle_in_transaction_session_timeout",
-    "intervalstyle",
-    "jit",
-    "lock_timeout",
-    "plan_cache_mode",
-    "random_page_cost",
-    "search_path",
-    "standard_conforming_strings",
-    "statement_timeout",
-    "synchronous_commit",
-    "timezone",
-    "work_mem",
-];
+/// Any replay may fail: a cancel request that comes late, or another session's statement_timeout, hits it like a statement. So
+/// only what changes no statement is sent in one write with the client's own.
+const HARMLESS: [&str; 1] = ["application_name"];
 
 /// Lists that SET would take for one name.
 const LISTS: [&str; 5] =
@@ -140,11 +116,11 @@ impl Settings {
 
     /// What brings a server from these settings to `wanted`.
     pub fn replay(&self, wanted: &Self) -> Replay {
-        let mut replay = Replay { certain: true, ..Replay::default() };
+        let mut replay = Replay { harmless: true, ..Replay::default() };
         let differs = |name: &str| self.get(name) != wanted.get(name);
         let identity = differs(ROLE) || differs(AUTHORIZATION);
         if identity {
-            replay.certain = false;
+            replay.harmless = false;
             if self.get(AUTHORIZATION).is_some() {
                 replay.text.push_str("RESET SESSION AUTHORIZATION;");
             }
@@ -173,7 +149,7 @@ impl Settings {
 
 impl Replay {
     fn add(&mut self, name: &str, value: Option<&str>) {
-        self.certain &= CERTAIN.binary_search(&name).is_ok();
+        self.harmless &= HARMLESS.contains(&name);
         if name == "client_encoding" {
             let mut text = String::new();
             push_setting(name, value, &mut text);
