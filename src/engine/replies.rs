@@ -121,6 +121,7 @@ impl Engine {
                 let renamed = changed.or_else(|| self.renamed(body, told.as_ref(), hint));
                 self.fail_fill();
                 match owner {
+                    Owner::Own if self.survives(body) => return Ok(Sink::Drop),
                     Owner::Own => return Err(broken("it refused a clean-up of ours")),
                     Owner::Adapt => return Err(self.not_adapted(body)),
                     Owner::Inquire => {
