@@ -46,8 +46,8 @@ pub(super) struct Aftermath {
     unjudged: Vec<Arc<Statement>>,
     /// How often that was waited for.
     patience: u8,
-    /// What is out is not an inquiry but a pause.
-    pause: bool,
+    /// That is what the server has been asked for: some time, and nothing else.
+    waits: bool,
 }
 
 /// While the functions of the database are being read: for half a second, then they count as anything.
@@ -208,9 +208,9 @@ impl Engine {
         let judged = self.judge();
         let Some(aftermath) = self.aftermath.as_mut() else { return false };
         let Some(server) = self.server.as_mut() else { return false };
+        aftermath.waits = !judged;
         if !judged {
             aftermath.patience += 1;
-            aftermath.pause = true;
             Query { text: A_MOMENT }.encode(&mut self.server_out);
             server.ledger.push(Ask::Query, Owner::Inquire, None);
             server.unnamed = None;
@@ -246,11 +246,10 @@ impl Engine {
 
     /// The answer, which is one row.
     pub(super) fn inquired(&mut self, body: &[u8]) {
-        let (Some(mut aftermath), Some(server)) = (self.aftermath.take(), self.server.as_ref()) else { return };
-        if std::mem::take(&mut aftermath.pause) {
-            self.aftermath = Some(aftermath);
+        if self.aftermath.as_ref().is_some_and(|aftermath| aftermath.waits) {
             return;
         }
+        let (Some(mut aftermath), Some(server)) = (self.aftermath.take(), self.server.as_ref()) else { return };
         let Ok(row) = DataRow::decode(body) else {
             return self.inquiry_failed(aftermath);
         };
@@ -315,7 +314,8 @@ impl Engine {
     }
 
     fn inquiry_failed(&mut self, mut aftermath: Box<Aftermath>) {
-        aftermath.failures += u8::from(!std::mem::take(&mut aftermath.pause));
+        // A moment that was too long is over as well.
+        aftermath.failures += u8::from(!aftermath.waits);
         self.aftermath = Some(aftermath);
     }
 

@@ -64,6 +64,7 @@ impl Engine {
         } else {
             listening.channels.extend(followed);
         }
+        listening.cancelled = 0;
         listening.joined.clear();
         listening.wanted.clear();
         let channels = &listening.channels;
@@ -104,12 +105,23 @@ impl Engine {
         true
     }
 
+    /// The question was cancelled: it is asked once more when the server is ready again. False: often enough.
+    pub(super) fn ask_for_channels_again(&mut self) -> bool {
+        let Some(listening) = self.listening.as_mut().filter(|listening| listening.cancelled < MAX_CANCELLED) else {
+            return false;
+        };
+        listening.cancelled += 1;
+        listening.asked = Asked::No;
+        listening.changed = true;
+        true
+    }
+
     /// A row of the answer is read whole.
     pub(super) fn is_answer(&self, header: Header) -> bool {
         header.tag == from_server::DATA_ROW && header.len <= READ_MAX && self.is_answering()
     }
 
-    fn is_answering(&self) -> bool {
+    pub(super) fn is_answering(&self) -> bool {
         self.listening.as_ref().is_some_and(|listening| matches!(listening.asked, Asked::Open { .. }))
             && self.server.as_ref().is_some_and(|server| server.ledger.owner() == Some(Owner::Own))
     }
@@ -151,3 +163,6 @@ impl Engine {
         Sink::Drop
     }
 }
+
+/// So often a client's cancel requests may hit the question for its channels before it loses its server.
+const MAX_CANCELLED: u8 = 8;

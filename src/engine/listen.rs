@@ -44,6 +44,8 @@ pub(super) struct Listening {
     /// The server knows all channels of before.
     pub(super) mirrored: bool,
     pub(super) asked: Asked,
+    /// How often that question was cancelled.
+    pub(super) cancelled: u8,
     /// The ReadyForQuery that waits for that answer.
     pub(super) withheld: bool,
     /// It may have notified since the shared connection caught up.
@@ -85,6 +87,7 @@ impl Listening {
             changed: false,
             mirrored: true,
             asked: Asked::No,
+            cancelled: 0,
             withheld: false,
             // The transaction may have notified before it listens.
             notified: true,

@@ -153,6 +153,7 @@ impl Engine {
                 self.inquiry_refused();
                 Ok(())
             }
+            Owner::Own if self.survives(error) => Ok(()),
             Owner::Own | Owner::Client | Owner::Capture | Owner::Inject | Owner::Learn => {
                 Err(broken("it refused a clean-up of ours"))
             }

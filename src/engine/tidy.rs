@@ -1,9 +1,11 @@
 //! Floor 2. Between transactions: what is on the server that the next client must not find.
 
+use crate::pg::TransactionStatus;
+use crate::wire::diagnostics::{Fields, field};
 use crate::wire::frontend::{self, Close, Target};
 
 use super::ledger::{Ask, Owner};
-use super::{Engine, StandIn};
+use super::{Engine, Release, StandIn};
 
 impl Engine {
     /// After a failed COPY: a group of our own whose answer cannot be taken for one of the client's.
@@ -20,7 +22,7 @@ impl Engine {
     pub(super) fn tidy_server(&mut self) -> bool {
         let (stays, unlistened) = (!self.session.pins.is_empty(), self.unlisten_server());
         let Some(server) = self.server.as_mut() else { return false };
-        let discard = std::mem::take(&mut server.dirty);
+        let discard = !stays && std::mem::take(&mut server.dirty);
         if discard {
             frontend::Query { text: b"DISCARD ALL" }.encode(&mut self.server_out);
             server.ledger.push(Ask::Query, Owner::Own, None);
@@ -50,6 +52,25 @@ impl Engine {
         }
         frontend::sync(&mut self.server_out);
         server.ledger.push(Ask::Sync, Owner::Own, None);
+        true
+    }
+
+    /// A cancel request of the client came late, or its statement_timeout is very short: it has hit something of our own
+    /// between transactions, which is not the client's affair. False: this cannot be mended.
+    pub(super) fn survives(&mut self, refusal: &[u8]) -> bool {
+        let cancelled = Fields::decode(refusal).is_ok_and(|fields| fields.get(field::SQLSTATE) == Some(b"57014"));
+        let alone = self.server.as_ref().is_some_and(|server| server.ledger.len() == 1);
+        let between = alone && self.status == TransactionStatus::Idle && self.rest_in.left == 0 && !self.open_batch;
+        if !cancelled || !between {
+            return false;
+        }
+        if self.is_answering() {
+            return self.ask_for_channels_again();
+        }
+        if !self.session.pins.is_empty() {
+            return false;
+        }
+        self.release = Some(Release::Close);
         true
     }
 }

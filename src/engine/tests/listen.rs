@@ -139,3 +139,25 @@ fn what_nobody_asked_for_is_dropped_and_cleaned_up() {
     assert_eq!(rig.answer(&[columns(), complete("SELECT 0"), notification(9, "of_f", "x"), ready(I)]), "T, C SELECT 0, Z I");
     assert_eq!(rig.sent(), "Q DISCARD ALL");
 }
+
+#[test]
+fn a_late_cancel_that_hits_what_is_asked_between_transactions_is_not_the_clients_affair() {
+    in_pieces(|chunk| {
+        let (mut rig, hub) = rig(chunk, 2);
+        assert_eq!(rig.send(&[query("listen x")]), "");
+        round(&mut rig, &hub, Passage::Open);
+        rig.sent();
+        assert_eq!(rig.answer(&[complete("LISTEN"), ready(I)]), "C LISTEN");
+        for _ in 0..3 {
+            assert_eq!(rig.sent(), ASK);
+            assert_eq!(rig.answer(&[columns(), row(b"x"), failed(b"57014"), ready(I)]), "");
+        }
+        assert_eq!(rig.sent(), ASK);
+        assert_eq!(rig.answer(&[columns(), row(b"x"), complete("SELECT 1"), ready(I)]), "");
+        round(&mut rig, &hub, Passage::Open);
+        assert_eq!((rig.told(), rig.sent()), ("Z I".into(), "Q UNLISTEN *".into()));
+        assert_eq!(rig.answer(&[failed(b"57014")]), "");
+        assert_eq!(rig.release(), Some(Release::Close), "nobody else gets that server");
+        assert_eq!(rig.send(&[query("select 1")]), "Q select 1", "the session goes on");
+    });
+}
