@@ -100,7 +100,7 @@ impl App {
             let target = Target::new(&section.upstream, tcp_options(&config.listen))?;
             let cache = caches.open(&config, section, &target)?;
             let mut shared = Shared::new(Arc::clone(&classifier), &prefix, cache);
-            set_mode(&mut shared, config.pool.mode);
+            set_mode(&mut shared, &config.pool);
             tasks.extend(listen_for_clients(&mut shared, section, &target));
             let published = routines::publish(&mut shared, config.pool.mode);
             let database = Database::new(&section.name, target, shared);

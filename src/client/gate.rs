@@ -365,10 +365,12 @@ fn options(config: &Config, database: &config::Database, user: &User) -> Options
     }
 }
 
-/// Applies `[pool] mode` to what the engines share.
-pub fn set_mode(shared: &mut Shared, mode: PoolMode) {
+/// Applies `[pool] mode` and `currval` to what the engines share.
+pub fn set_mode(shared: &mut Shared, pool: &config::Pool) {
+    let mode = pool.mode;
     shared.session_mode = mode == PoolMode::Session;
     shared.statement_mode = mode == PoolMode::Statement;
+    shared.currval = pool.currval;
 }
 
 /// From here on pools that nobody uses are looked for.

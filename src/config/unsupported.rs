@@ -22,7 +22,6 @@ const KEYS: &[&str] = &[
     "invalidation.max_lag",
     "plans.guard",
     "plans.keep_comments",
-    "pool.currval",
     "pool.max_pinned",
     "pool.startup_sets",
 ];

@@ -37,6 +37,9 @@ impl Engine {
             frontend::flush(&mut self.server_out);
             return true;
         }
+        if self.must_know_for_sequences(message) {
+            return true;
+        }
         (server.ledger.has_undos() && self.relies_on_open_outcome(message)) || self.may_be_refused_by_failure(message)
     }
 

@@ -26,6 +26,7 @@ use crate::wire::diagnostics::{Fields, field};
 use crate::wire::frontend::{Bind, Query};
 
 use super::ledger::{Ask, Owner};
+use super::sequences::Sequences;
 use super::shared::Judged;
 use super::{Engine, Server, Stall};
 
@@ -70,13 +71,14 @@ impl Engine {
         match self.shared.traces(class) {
             // What this transaction has made of its functions nobody else can see yet.
             Judged::Known(_) if self.changes_schema && !class.functions.is_empty() => self.note_unjudged(class),
-            Judged::Known(traces) if traces.is_empty() => {}
+            Judged::Known(traces) if traces.only_sequences() => self.sequences.note(traces.effects),
             Judged::Known(traces) => self.note_traces(&traces),
             Judged::Unknown | Judged::NoSuchFunction => self.note_unjudged(class),
         }
     }
 
     fn note_unjudged(&mut self, class: &Arc<Statement>) {
+        self.sequences.note(Effects::OPAQUE);
         let aftermath = self.aftermath.get_or_insert_default();
         if aftermath.unjudged.len() < MAX_UNJUDGED {
             aftermath.unjudged.push(Arc::clone(class));
@@ -99,7 +101,7 @@ impl Engine {
         let mut still = Vec::new();
         for class in unjudged {
             match self.shared.traces(&class) {
-                Judged::Known(traces) if traces.is_empty() => {}
+                Judged::Known(traces) if traces.only_sequences() => self.sequences.note(traces.effects),
                 Judged::Known(traces) => self.note_traces(&traces),
                 // It is not a function, or does not exist.
                 Judged::NoSuchFunction => {}
@@ -107,6 +109,7 @@ impl Engine {
                 Judged::Unknown => self.note_traces(&Traces::everything()),
             }
         }
+        self.follow_judged_sequences();
         let settled = still.is_empty();
         if let Some(aftermath) = self.aftermath.as_mut() {
             aftermath.unjudged = still;
@@ -116,6 +119,7 @@ impl Engine {
 
     /// A statement that may leave something behind is about to run.
     pub(super) fn note_effects(&mut self, class: &Statement) {
+        self.sequences.note(class.effects);
         if class.effects.contains(Effects::DEALLOCATE) {
             // Which names are left is not known.
             self.session.statements.forget_all_stale();
@@ -360,6 +364,7 @@ impl Engine {
     /// Every statement, setting, cursor and lock of the session is gone.
     pub(super) fn discarded(&mut self) {
         self.session.discard_all();
+        self.sequences_discarded();
         self.forget_statements();
         let known = self.session.settings.iter().chain(self.session.startup.iter());
         let names: Vec<Box<str>> = known.map(|(name, _)| name.into()).collect();
@@ -402,6 +407,7 @@ impl Server {
         self.forget_statements();
         self.unnamed = None;
         self.litter.clear();
+        self.sequences = Sequences::Nobodys;
         self.applied = self.applied.discarded();
     }
 }

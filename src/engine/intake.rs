@@ -13,6 +13,7 @@ use crate::wire::frontend::{Query, tag};
 use super::depend::sees_names;
 use super::ledger::{Ask, Owner};
 use super::route::Route;
+use super::sequences::Before;
 use super::{Doubt, Engine, Rest, Sink, Stall, Taken, Want, synth};
 
 /// Messages up to this length are looked at whole; of longer ones only the head is, where a head is enough.
@@ -284,6 +285,8 @@ impl Engine {
             tag::FUNCTION_CALL => {
                 let class = self.shared.function_call();
                 self.note(&class);
+                self.sequences.note(Effects::OPAQUE);
+                self.follow_sequences(&class, Before::Query, route);
                 self.raise_fences();
                 self.send(Ask::FunctionCall, message, route);
             }
@@ -346,6 +349,7 @@ impl Engine {
             self.barrier = true;
         }
         self.note(&class);
+        self.follow_sequences(&class, Before::Query, route);
         self.raise_fences();
         let undo = self.drop_unnamed();
         let owner = self.reading_owner();
@@ -367,7 +371,7 @@ impl Engine {
     }
 
     fn barrier_at_boundary(&mut self) {
-        if std::mem::take(&mut self.barrier) {
+        if std::mem::take(&mut self.barrier) | self.sequences.end_batch() {
             self.stall = Stall::UntilAnswered;
         }
     }

@@ -41,6 +41,7 @@ mod renamed;
 mod replies;
 mod rewrite;
 mod route;
+mod sequences;
 mod server;
 mod shared;
 mod stale;
@@ -68,6 +69,7 @@ use self::listen::Listening;
 use self::read::Reads;
 
 pub use self::ledger::{Ask, Desync, Ledger, Local, Owner, Receipt};
+pub use self::sequences::Sequences;
 pub use self::server::{Parameters, Server, StandIn};
 pub use self::shared::{CacheShared, Reader, Shared};
 
@@ -115,6 +117,9 @@ pub struct Engine {
     /// The server is free to go.
     release: Option<Release>,
     reads: Option<Box<Reads>>,
+    sequences: sequences::Use,
+    /// With whose eyes the client reads since its login.
+    login: Arc<Reader>,
     listening: Option<Box<Listening>>,
     /// A statement that may listen has been prepared.
     may_listen: bool,
@@ -260,7 +265,8 @@ pub struct Tally {
 impl Engine {
     /// For a client that has just logged in.
     pub fn new(shared: Arc<Shared>, reader: Arc<Reader>, parameters: Arc<Parameters>, now: Instant) -> Self {
-        let reads = shared.cache.as_ref().map(|cache| Box::new(Reads::new(cache, reader)));
+        let reads = shared.cache.as_ref().map(|cache| Box::new(Reads::new(cache, Arc::clone(&reader))));
+        let sequences = sequences::Use::new(shared.next_epoch());
         let mut session = Session::new(shared.settings.none());
         if shared.session_mode {
             session.pins.add(Pin::SessionMode);
@@ -291,6 +297,8 @@ impl Engine {
             local_settings: false,
             release: None,
             reads,
+            sequences,
+            login: reader,
             listening: None,
             may_listen: false,
             pid: 0,
@@ -324,6 +332,7 @@ impl Engine {
         if !is_adapted {
             self.adapt();
         }
+        self.sequences_leased();
     }
 
     fn tell_parameters(&mut self, now: &Parameters) {
@@ -331,6 +340,7 @@ impl Engine {
             synth::parameter_status(name, value, &mut self.client_out);
         }
         self.parameters = Arc::new(now.clone());
+        self.sequences.renamed();
     }
 
     /// Whether a server is held.

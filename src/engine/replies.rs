@@ -223,6 +223,9 @@ impl Engine {
             && let (Ok(name), Ok(value)) = (std::str::from_utf8(status.name), std::str::from_utf8(status.value))
         {
             server.parameters.set(name, value);
+            if name == "application_name" {
+                self.sequences.renamed();
+            }
             hidden |= self.is_reset_of_startup(name, value);
             if !hidden {
                 std::sync::Arc::make_mut(&mut self.parameters).set(name, value);
@@ -264,7 +267,7 @@ impl Engine {
         self.rows += rows_of(body);
         match body {
             b"DISCARD ALL\0" => self.discarded(),
-            b"DISCARD SEQUENCES\0" => self.session.pins.remove(Pin::Sequence),
+            b"DISCARD SEQUENCES\0" => self.sequences_discarded(),
             b"COMMIT\0" | b"ROLLBACK\0" => self.left_block = true,
             b"DEALLOCATE\0" => self.deallocated(),
             b"DEALLOCATE ALL\0" => {

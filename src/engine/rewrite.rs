@@ -19,6 +19,7 @@ use super::failed::requires;
 use super::intake::{Message, TEXT_MAX};
 use super::ledger::{Ask, Local, Owner};
 use super::route::Route;
+use super::sequences::Before;
 use super::undo::Undo;
 use super::{Engine, Server};
 
@@ -132,7 +133,7 @@ impl Engine {
             }
             self.provide_unnamed(route);
             if let Some(class) = self.session.statements.unnamed.as_ref().map(|unnamed| Arc::clone(&unnamed.class)) {
-                self.note_bound(&class);
+                self.note_bound(&class, route);
                 self.note_bound_settings(&class, &bind);
                 self.note_copy_of_unnamed();
             }
@@ -154,7 +155,7 @@ impl Engine {
             return self.drop_rest(message);
         }
         if !refused {
-            self.note_bound(&plan.class);
+            self.note_bound(&plan.class, route);
             self.note_bound_settings(&plan.class, &bind);
             self.note_copy(&plan.class, plan.text());
         }
@@ -356,8 +357,9 @@ impl Engine {
     }
 
     /// What follows an Execute that changes which statements there are is not sent before its outcome is known.
-    fn note_bound(&mut self, class: &Arc<Statement>) {
+    fn note_bound(&mut self, class: &Arc<Statement>, route: &mut Route<'_>) {
         self.note(class);
+        self.follow_sequences(class, Before::Bind, route);
         self.copy_bound |= self.barrier;
     }
 

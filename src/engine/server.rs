@@ -8,6 +8,7 @@ use crate::session::{Defaults, Settings, UnnamedId};
 
 use super::ledger::Ledger;
 use super::listen::ServerSender;
+use super::sequences::Sequences;
 use super::shared::Reader;
 
 /// The protocol-level state of a server connection.
@@ -37,6 +38,8 @@ pub struct Server {
     pub dirty: bool,
     /// Something ran that DISCARD ALL does not undo: nobody else gets it.
     pub spoiled: bool,
+    /// Whose values its sequences may show.
+    pub(super) sequences: Sequences,
     /// It listens on channels of the client that has it.
     pub(super) listens: bool,
     /// Notifications of its client may be on their way to those who listen.
@@ -85,6 +88,7 @@ impl Server {
             temporary: false,
             dirty: false,
             spoiled: false,
+            sequences: Sequences::Nobodys,
             listens: false,
             notified: false,
             sender: None,

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::cache::{Database, NoCache, PlanMemo, ReadPlan, Rules, read_plan};
+use crate::config::Currval;
 use crate::invalidation::{Footprint, Names, Scope, footprint};
 use crate::listen::Hub;
 use crate::plan::Plans;
@@ -16,6 +17,8 @@ use crate::query::{
     Classifier, Effects, FunctionClass, Routines, Snapshot, Statement, Traces, is_builtin_function, parse_search_path,
 };
 use crate::session::{Settings, SettingsTable};
+
+use super::sequences::Lookers;
 
 /// The fields of an ErrorResponse.
 pub(super) type Refusal = Vec<(u8, Vec<u8>)>;
@@ -40,6 +43,9 @@ pub struct Shared {
     pub routines: Box<dyn Fn() -> Option<Arc<Routines>> + Send + Sync>,
     /// Told that the schema may have changed: the routines are to be read again.
     pub routines_wanted: Arc<Notify>,
+    /// `[pool] currval`.
+    pub currval: Currval,
+    pub(super) lookers: Lookers,
     opaque: Arc<Statement>,
     function_call: Arc<Statement>,
     generation: AtomicU64,
@@ -63,6 +69,8 @@ impl Shared {
             hub: None,
             routines: Box::new(|| None),
             routines_wanted: Arc::new(Notify::new()),
+            currval: Currval::Auto,
+            lookers: Lookers::default(),
             opaque: Arc::new(opaque),
             function_call: Arc::new(function_call),
             generation: AtomicU64::new(0),

@@ -150,6 +150,11 @@ impl Plans {
         format!("{}0p", self.prefix)
     }
 
+    /// The name of a statement, and of its portal, that live only for DISCARD SEQUENCES.
+    pub fn discarder(&self) -> String {
+        format!("{}0d", self.prefix)
+    }
+
     /// What makes that statement. It takes more parameters than a client's ever would by mistake, so that a Bind with any
     /// other number of them is refused for that number.
     pub fn stand_in_text(&self) -> String {

@@ -266,6 +266,8 @@ pub struct Statement {
     pub value_functions: bool,
     /// A string literal that may be read as now, today, tomorrow, yesterday or allballs.
     pub time_words: bool,
+    /// A column is set to its DEFAULT.
+    pub assigns_default: bool,
     /// INSERT, UPDATE, DELETE or MERGE in a WITH, at any depth.
     pub writes_in_cte: bool,
     /// xmin, ctid, tableoid and their like.
@@ -373,6 +375,7 @@ impl Statement {
             locking: false,
             value_functions: false,
             time_words: false,
+            assigns_default: false,
             writes_in_cte: false,
             system_columns: false,
             sampling: false,

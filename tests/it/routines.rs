@@ -97,7 +97,7 @@ const CASES: &[(&str, &str)] = &[
     ("select * from checked", ""),
     ("select * from secured", "app.tenant setting"),
     ("insert into ruled values (1)", "advisory_lock"),
-    ("select writes_v()", "advisory_lock"),
+    ("select writes_v()", "advisory_lock sequence"),
     ("select reads_vv()", "app.tenant setting"),
 ];
 

@@ -155,6 +155,7 @@ fn united(mut a: Statement, b: Statement) -> Statement {
     a.locking |= b.locking;
     a.value_functions |= b.value_functions;
     a.writes_in_cte |= b.writes_in_cte;
+    a.assigns_default |= b.assigns_default;
     a.system_columns |= b.system_columns;
     a.sampling |= b.sampling;
     a.sees_statements |= b.sees_statements;

@@ -70,6 +70,7 @@ fn named(name: &str, fields: &Object, found: &mut Statement) {
         "SortBy" => push_operator(fields.get("use_op"), found),
         "SqlvalueFunction" => found.value_functions = true,
         "LockingClause" => found.locking = true,
+        "SetToDefault" => found.assigns_default = true,
         "ParamRef" => {
             let number = fields.get("number").and_then(Value::as_u64).and_then(|number| u16::try_from(number).ok());
             found.parameters = found.parameters.zip(number).map(|(highest, number)| highest.max(number));
@@ -179,7 +180,8 @@ fn call_effects(name: &str, args: Option<&Value>) -> Effects {
     match name {
         "set_config" if is_true(args.and_then(|args| args.get(2))) => Effects::NONE,
         "set_config" => Effects::SETTING | Effects::ROLE,
-        "nextval" | "setval" | "currval" | "lastval" => Effects::SEQUENCE,
+        "nextval" | "setval" => Effects::SEQUENCE,
+        "currval" | "lastval" => Effects::CURRVAL,
         "setseed" => Effects::SETSEED,
         "pg_advisory_lock" | "pg_advisory_lock_shared" | "pg_try_advisory_lock" | "pg_try_advisory_lock_shared" => {
             Effects::ADVISORY_LOCK
