@@ -24,7 +24,6 @@ const KEYS: &[&str] = &[
     "plans.keep_comments",
     "pool.currval",
     "pool.max_pinned",
-    "pool.startup_sets",
 ];
 
 /// Single values whose feature is missing, though the key works.

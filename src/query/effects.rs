@@ -41,9 +41,11 @@ impl Effects {
     pub const OPAQUE: Self = Self(1 << 12);
     /// Settings whose names cannot be told: `set_config()` of a name that is not a literal, RESET ALL, in a function's body.
     pub const OPAQUE_SETTING: Self = Self(1 << 14);
+    /// ALTER ROLE .. SET, ALTER DATABASE .. SET, ALTER SYSTEM: with what sessions begin that are to come.
+    pub const DEFAULTS: Self = Self(1 << 15);
 
     /// All of them, with the word for metrics, logs and docs.
-    pub const WORDS: [(Self, &'static str); 15] = [
+    pub const WORDS: [(Self, &'static str); 16] = [
         (Self::SETTING, "setting"),
         (Self::ROLE, "role"),
         (Self::PREPARE, "prepare"),
@@ -59,6 +61,7 @@ impl Effects {
         (Self::OPAQUE, "opaque"),
         (Self::RESTORE, "restore"),
         (Self::OPAQUE_SETTING, "opaque_setting"),
+        (Self::DEFAULTS, "defaults"),
     ];
 
     /// Whether every effect of `other` is in this set.

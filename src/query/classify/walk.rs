@@ -179,6 +179,7 @@ fn call_effects(name: &str, args: Option<&Value>) -> Effects {
         "set_config" => Effects::SETTING | Effects::ROLE,
         "nextval" | "setval" | "currval" | "lastval" => Effects::SEQUENCE,
         "setseed" => Effects::SETSEED,
+        "pg_reload_conf" => Effects::DEFAULTS,
         "pg_advisory_lock" | "pg_advisory_lock_shared" | "pg_try_advisory_lock" | "pg_try_advisory_lock_shared" => {
             Effects::ADVISORY_LOCK
         }
