@@ -186,7 +186,8 @@ impl Gate {
         let account = account(section, &known);
         let read_settings = database.shared.cache.is_some();
         let stand_in = (!database.shared.session_mode).then(|| database.shared.plans.stand_in_text());
-        let dialer = Dialer::new(database.target.clone(), account, config.plans.per_server, read_settings, stand_in);
+        let defaults = Arc::clone(&database.shared.defaults);
+        let dialer = Dialer::new(database.target.clone(), account, config.plans.per_server, read_settings, stand_in, defaults);
         let name = format!("{user}@{}", database.name);
         let mut pools = database.pools.lock();
         if pools.len() >= MANY_POOLS {

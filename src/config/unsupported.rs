@@ -23,7 +23,6 @@ const KEYS: &[&str] = &[
     "plans.guard",
     "plans.keep_comments",
     "pool.max_pinned",
-    "pool.startup_sets",
 ];
 
 /// Single values whose feature is missing, though the key works.

@@ -120,6 +120,7 @@ impl Engine {
     /// A statement that may leave something behind is about to run.
     pub(super) fn note_effects(&mut self, class: &Statement) {
         self.sequences.note(class.effects);
+        self.changes_defaults |= class.effects.contains(Effects::DEFAULTS);
         if class.effects.contains(Effects::DEALLOCATE) {
             // Which names are left is not known.
             self.session.statements.forget_all_stale();
@@ -378,6 +379,14 @@ impl Engine {
         }
     }
 
+    /// The transaction is over, or nobody can tell any more: what it has changed of what sessions begin with, those see that
+    /// are to come. After a ROLLBACK that costs some dials.
+    pub(super) fn settle_defaults(&mut self) {
+        if std::mem::take(&mut self.changes_defaults) {
+            self.shared.defaults_changed();
+        }
+    }
+
     /// Nobody else is to get this server.
     pub(super) fn spoil(&mut self) {
         if let Some(server) = self.server.as_mut() {
@@ -390,6 +399,7 @@ impl Engine {
         self.session.epoch = startup.epoch();
         self.session.settings = Arc::clone(&startup);
         self.session.startup = startup;
+        self.read_under_settings();
     }
 
     /// RESET ALL sets back what the client asked for at login, which its servers do not know: the client is not told of that.

@@ -81,6 +81,8 @@ pub struct Engine {
     status: TransactionStatus,
     /// The transaction may change the schema: once more at its end, when others see it.
     changes_schema: bool,
+    /// The transaction may change with what sessions begin.
+    changes_defaults: bool,
     /// A text that was not understood is outstanding.
     doubt: Option<Doubt>,
     /// What the transaction may leave behind, to be asked for at its end.
@@ -278,6 +280,7 @@ impl Engine {
             server: None,
             status: TransactionStatus::Idle,
             changes_schema: false,
+            changes_defaults: false,
             doubt: None,
             aftermath: None,
             adapting: false,
@@ -399,6 +402,7 @@ impl Engine {
     /// [`Engine::on_server`].
     pub fn hang_up(&mut self) {
         self.abandon_reads();
+        self.settle_defaults();
         self.listening = None;
         let Some(server) = self.server.as_mut() else { return };
         // A batch without its Sync leaves an implicit transaction open, even when all of it is answered.
@@ -425,6 +429,7 @@ impl Engine {
     /// `None` and not [`Engine::is_over`]: nothing tied the client to that server, and its session goes on without it.
     pub fn server_lost(&mut self, error: Error) -> Option<Error> {
         self.lose_reads();
+        self.settle_defaults();
         if !self.fatal {
             // It may have crashed, and what a crash takes with it (unlogged tables, commits that were not yet on disk) may
             // have been read.

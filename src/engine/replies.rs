@@ -323,8 +323,11 @@ impl Engine {
     }
 
     fn settle_transaction(&mut self) {
-        if self.status == TransactionStatus::Idle && std::mem::take(&mut self.changes_schema) {
-            self.shared.schema_changed();
+        if self.status == TransactionStatus::Idle {
+            if std::mem::take(&mut self.changes_schema) {
+                self.shared.schema_changed();
+            }
+            self.settle_defaults();
         }
         if let Some(statement) = self.running.take() {
             let rows = std::mem::take(&mut self.rows);

@@ -46,6 +46,8 @@ pub struct Shared {
     /// `[pool] currval`.
     pub currval: Currval,
     pub(super) lookers: Lookers,
+    /// Counts changes of what sessions begin with: one for the whole process, since a role has its defaults everywhere.
+    pub defaults: Arc<AtomicU64>,
     opaque: Arc<Statement>,
     function_call: Arc<Statement>,
     generation: AtomicU64,
@@ -71,6 +73,7 @@ impl Shared {
             routines_wanted: Arc::new(Notify::new()),
             currval: Currval::Auto,
             lookers: Lookers::default(),
+            defaults: Arc::default(),
             opaque: Arc::new(opaque),
             function_call: Arc::new(function_call),
             generation: AtomicU64::new(0),
@@ -97,6 +100,12 @@ impl Shared {
     /// A statement that may change the schema is on its way: plans parsed before it are not taken on trust any more.
     pub(super) fn schema_changed(&self) {
         self.generation.fetch_add(1, AcqRel);
+        self.routines_wanted.notify_one();
+    }
+
+    /// Sessions begin otherwise from here on: servers opened before are not for clients that come later.
+    pub fn defaults_changed(&self) {
+        self.defaults.fetch_add(1, AcqRel);
         self.routines_wanted.notify_one();
     }
 

@@ -272,6 +272,11 @@ impl<C, W> Ledger<C, W> {
         self.state
     }
 
+    /// The set asked for last.
+    pub fn home(&self) -> SetId {
+        self.home
+    }
+
     /// The settings in force.
     pub fn settings(&self) -> &Settings {
         &self.settings

@@ -37,6 +37,11 @@ pub trait Connector: Send + Sync + 'static {
 
     /// Dials and logs in with the startup parameters of `set`. An error's message is shown to the clients that wait.
     fn connect(&self, set: SetId) -> impl Future<Output = Result<Self::Conn>> + Send;
+
+    /// Whether clients to come may get connections of `set`: of others none is dialled before somebody waits for it.
+    fn is_current(&self, _set: SetId) -> bool {
+        true
+    }
 }
 
 /// A connection as the pool sees it.

@@ -18,6 +18,7 @@ mod auth;
 mod bounds;
 mod cancel;
 mod console;
+mod defaults;
 mod drivers;
 mod faults;
 mod freshness;

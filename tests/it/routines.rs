@@ -145,6 +145,7 @@ async fn a_watcher_follows_the_catalog_and_comes_back() {
         None,
         Duration::from_millis(200),
         Arc::new(move || counted.load(Ordering::SeqCst)),
+        Arc::default(),
         Arc::clone(&wanted),
         Arc::clone(&routines),
     );

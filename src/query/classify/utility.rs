@@ -319,6 +319,7 @@ fn changed_catalog(node: &NodeEnum, found: &mut Statement) {
         NodeEnum::CreatedbStmt(_) | NodeEnum::DropdbStmt(_) | NodeEnum::AlterDatabaseStmt(_) => (Effects::NONE, true),
         NodeEnum::CreateTableSpaceStmt(_) | NodeEnum::DropTableSpaceStmt(_) => (Effects::NONE, true),
         NodeEnum::AlterTableMoveAllStmt(_) | NodeEnum::AlterSystemStmt(_) => (Effects::NONE, true),
+        NodeEnum::AlterRoleSetStmt(_) | NodeEnum::AlterDatabaseSetStmt(_) => (Effects::DEFAULTS, false),
         NodeEnum::CreateSubscriptionStmt(_) | NodeEnum::AlterSubscriptionStmt(_) => (Effects::NONE, true),
         NodeEnum::DropSubscriptionStmt(_) | NodeEnum::AlterEnumStmt(_) => (Effects::NONE, true),
         _ => (Effects::NONE, false),

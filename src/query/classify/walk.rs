@@ -183,6 +183,7 @@ fn call_effects(name: &str, args: Option<&Value>) -> Effects {
         "nextval" | "setval" => Effects::SEQUENCE,
         "currval" | "lastval" => Effects::CURRVAL,
         "setseed" => Effects::SETSEED,
+        "pg_reload_conf" => Effects::DEFAULTS,
         "pg_advisory_lock" | "pg_advisory_lock_shared" | "pg_try_advisory_lock" | "pg_try_advisory_lock_shared" => {
             Effects::ADVISORY_LOCK
         }

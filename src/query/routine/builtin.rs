@@ -26,6 +26,7 @@ pub(super) fn effects_of_call(name: &str) -> Effects {
             Effects::ADVISORY_LOCK
         }
         "pg_advisory_unlock" | "pg_advisory_unlock_shared" | "pg_advisory_unlock_all" => Effects::ADVISORY_LOCK,
+        "pg_reload_conf" => Effects::DEFAULTS,
         name if runs_text(name) => Traces::everything().effects,
         _ => Effects::NONE,
     }
