@@ -100,7 +100,7 @@ impl Task {
                     sleep_until(not_before).await;
                     let begin = Instant::now();
                     known = self.load(&client).await?;
-                    not_before = Instant::now() + begin.elapsed() * 9;
+                    not_before = Instant::now() + pause_after(begin.elapsed());
                 }
             }
             self.rest(&client).await?;
@@ -160,6 +160,11 @@ struct Begun {
     read: String,
     /// The changes that were known of then.
     seen: u64,
+}
+
+/// A small catalog is read again soon, since statements wait for it; of a large one no more than half of the time is spent on it.
+fn pause_after(load: Duration) -> Duration {
+    (load * 9).min(SOON.max(load))
 }
 
 async fn fingerprint(client: &Client, check: &Statement) -> Result<String, Error> {
@@ -239,4 +244,6 @@ impl<'a> FromSql<'a> for Bytes<'a> {
 const MAX_BODY: i64 = 1 << 20;
 /// And so does what comes after this much.
 const MAX_BODIES: i64 = 64 << 20;
+/// Much shorter than what a statement waits for its functions to be read.
+const SOON: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_millis(100);

@@ -26,6 +26,7 @@ use crate::wire::diagnostics::{Fields, field};
 use crate::wire::frontend::{Bind, Query};
 
 use super::ledger::{Ask, Owner};
+use super::route::Route;
 use super::sequences::Sequences;
 use super::shared::Judged;
 use super::{Engine, Server, Stall};
@@ -47,6 +48,10 @@ pub(super) struct Aftermath {
     unjudged: Vec<Arc<Statement>>,
     /// How often that was waited for.
     patience: u8,
+    /// Something has succeeded in it.
+    completed: bool,
+    /// The functions of the database have been asked for once more.
+    reread: bool,
     /// That is what the server has been asked for: some time, and nothing else.
     waits: bool,
 }
@@ -98,11 +103,14 @@ impl Engine {
         let Some(aftermath) = self.aftermath.as_mut() else { return true };
         let unjudged = std::mem::take(&mut aftermath.unjudged);
         let patient = aftermath.patience < MAX_PATIENCE;
+        let reread = aftermath.completed && !std::mem::replace(&mut aftermath.reread, aftermath.completed);
         let mut still = Vec::new();
         for class in unjudged {
             match self.shared.traces(&class) {
                 Judged::Known(traces) if traces.only_sequences() => self.sequences.note(traces.effects),
                 Judged::Known(traces) => self.note_traces(&traces),
+                // It has been made elsewhere, perhaps.
+                Judged::NoSuchFunction if reread => still.push(class),
                 // It is not a function, or does not exist.
                 Judged::NoSuchFunction => {}
                 Judged::Unknown if patient => still.push(class),
@@ -111,6 +119,9 @@ impl Engine {
         }
         self.follow_judged_sequences();
         let settled = still.is_empty();
+        if reread && !settled {
+            self.shared.schema_changed();
+        }
         if let Some(aftermath) = self.aftermath.as_mut() {
             aftermath.unjudged = still;
         }
@@ -403,12 +414,30 @@ impl Engine {
         self.read_under_settings();
     }
 
-    /// RESET ALL sets back what the client asked for at login, which its servers do not know: the client is not told of that.
-    pub(super) fn is_reset_of_startup(&self, name: &str, value: &str) -> bool {
+    /// RESET ALL sets back what the client asked for at login, which its servers do not know: this is what it comes to.
+    pub(super) fn reset_to_startup(&self, name: &str, value: &str) -> Option<Box<str>> {
         let name = name.to_ascii_lowercase();
         let reset = self.aftermath.as_ref().is_some_and(|aftermath| aftermath.reset && aftermath.names.contains(&*name));
         let default = self.server.as_ref().is_some_and(|server| server.defaults.get(&name) == Some(value));
-        reset && default && self.session.startup.get(&name).is_some()
+        self.session.startup.get(&name).filter(|_| reset && default).map(Into::into)
+    }
+
+    /// The server's settings are the client's now. What it has not been told of them: a RESET to what it asked for at login,
+    /// which was no change on the server.
+    pub(super) fn tell_adapted(&mut self, route: &mut Route<'_>) {
+        let Some(server) = self.server.as_ref() else { return };
+        if server.ledger.owner() != Some(Owner::Adapt) && *self.parameters != server.parameters {
+            let now = server.parameters.clone();
+            route.settle(&mut self.client_out);
+            self.tell_parameters(&now);
+        }
+    }
+
+    /// A statement of the client has succeeded.
+    pub(super) fn note_completed(&mut self) {
+        if let Some(aftermath) = self.aftermath.as_mut() {
+            aftermath.completed = true;
+        }
     }
 }
 

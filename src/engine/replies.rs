@@ -84,7 +84,7 @@ impl Engine {
             tag::DATA_ROW => return self.row(body, whole),
             tag::NOTICE_RESPONSE => return Ok(self.sink_of_notice()),
             tag::NOTIFICATION_RESPONSE => return Ok(self.own_notification(body, route)),
-            tag::PARAMETER_STATUS => return Ok(self.parameter_changed(body)),
+            tag::PARAMETER_STATUS => return Ok(self.parameter_changed(body, route)),
             _ => {}
         }
         if matches!(message, tag::PARAMETER_DESCRIPTION | tag::ROW_DESCRIPTION | tag::NO_DATA) {
@@ -107,7 +107,7 @@ impl Engine {
                 self.completed(message, body, owner);
                 Ok(sink_of(owner))
             }
-            Receipt::End(owed) => self.ended(message, body, &owed),
+            Receipt::End(owed) => self.ended(message, body, &owed, route),
             Receipt::Failed { owner, hint, own, skipped } => {
                 self.settle_doubt(body);
                 self.deallocating = None;
@@ -215,7 +215,7 @@ impl Engine {
         }
     }
 
-    fn parameter_changed(&mut self, body: &[u8]) -> Sink {
+    fn parameter_changed(&mut self, body: &[u8], route: &mut Route<'_>) -> Sink {
         let Some(server) = self.server.as_mut() else { return Sink::Drop };
         let own = server.ledger.owner().is_some_and(Owner::is_ours);
         let mut hidden = own;
@@ -226,17 +226,25 @@ impl Engine {
             if name == "application_name" {
                 self.sequences.renamed();
             }
-            hidden |= self.is_reset_of_startup(name, value);
-            if !hidden {
+            if !own && let Some(asked) = self.reset_to_startup(name, value) {
+                hidden = true;
+                if std::sync::Arc::make_mut(&mut self.parameters).set(name, &asked) {
+                    route.settle(&mut self.client_out);
+                    synth::parameter_status(name, &asked, &mut self.client_out);
+                }
+            } else if !hidden {
                 std::sync::Arc::make_mut(&mut self.parameters).set(name, value);
             }
         }
         if hidden { Sink::Drop } else { Sink::Client }
     }
 
-    fn ended(&mut self, message: u8, body: &[u8], owed: &Owed) -> Result<Sink, Error> {
+    fn ended(&mut self, message: u8, body: &[u8], owed: &Owed, route: &mut Route<'_>) -> Result<Sink, Error> {
         if message == tag::READY_FOR_QUERY {
             self.ready(body)?;
+            if owed.owner == Owner::Adapt {
+                self.tell_adapted(route);
+            }
             // Of what has been sent behind this batch, nothing may change the status again.
             self.unsettled &= self.server.as_ref().is_some_and(|server| !server.ledger.is_past(self.unsettled_at + 1));
             if !owed.owner.is_ours() {
@@ -264,6 +272,7 @@ impl Engine {
             return;
         }
         self.doubt = None;
+        self.note_completed();
         self.rows += rows_of(body);
         match body {
             b"DISCARD ALL\0" => self.discarded(),

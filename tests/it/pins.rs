@@ -33,3 +33,22 @@ fn everyday_statements_pin_nobody() {
         }
     }
 }
+
+/// A function that nobody made through pgdial, called before pgdial has looked: what it sets is its client's alone.
+#[test]
+fn a_function_made_elsewhere_leaves_nothing_to_others() {
+    let postgres = Postgres::shared();
+    let database = postgres.database("elsewhere");
+    let config = Config::new(postgres, &database).pool(1).text("pool", "checkout_timeout", "10s");
+    let pgdial = Pgdial::start(&config);
+    let (mut one, mut two) = (pgdial.client(&database), pgdial.client(&database));
+    one.rows("select 1");
+    // The functions have been read by now.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let init = "create function init() returns text language plpgsql as \
+                $$ begin return set_config('elsewhere.app', 'mine', false); end $$";
+    postgres.sql(&database, init);
+    one.rows("select init()");
+    assert_eq!(two.rows("select current_setting('elsewhere.app', true) is null"), [[Some("t".to_owned())]]);
+    assert_eq!(one.rows("select current_setting('elsewhere.app', true)"), [[Some("mine".to_owned())]]);
+}
