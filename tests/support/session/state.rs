@@ -209,10 +209,8 @@ const GROUPS: &[&[&str]] = &[
 ];
 
 /// Not yet the same through pgdial, so left out unless asked for: its own stand-in shows in the view; what functions do to the
-/// session is not followed; currval after an INSERT that used a sequence; another client's custom setting leaves its name
-/// behind. To be emptied.
-const LATER: &[&str] =
-    &["pg_prepared_statements", ".init(", ".lock(", "lastval()", "v_id_seq", "current_setting('my.app', true)", "show my.app"];
+/// session is not followed; another client's custom setting leaves its name behind. To be emptied.
+const LATER: &[&str] = &["pg_prepared_statements", ".init(", ".lock(", "current_setting('my.app', true)", "show my.app"];
 
 /// Startup parameters a client may bring along.
 const STARTUP: &[(&str, &str)] = &[
