@@ -56,8 +56,9 @@ pub(super) struct Aftermath {
     waits: bool,
 }
 
-/// While the functions of the database are being read: for half a second, then they count as anything.
-const A_MOMENT: &[u8] = b"SELECT pg_catalog.pg_sleep(0.01)";
+/// While the functions of the database are being read: for half a second, then they count as anything. It gives no row, and a
+/// cancel request of the client's that comes late may end it.
+const A_MOMENT: &[u8] = b"SELECT FROM pg_catalog.pg_sleep(0.01) AS s WHERE s IS NULL";
 const MAX_PATIENCE: u8 = 50;
 const MAX_UNJUDGED: usize = 64;
 /// So often Postgres is asked before the client keeps its server for good.

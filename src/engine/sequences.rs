@@ -100,10 +100,13 @@ impl Use {
     }
 }
 
+/// User and application_name.
+type Application = (Box<str>, Box<str>);
+
 /// The applications, by user and application_name, that were seen to use `currval()` or `lastval()`.
 #[derive(Debug)]
 pub(super) struct Lookers {
-    known: Mutex<LruCache<(Box<str>, Box<str>), ()>>,
+    known: Mutex<LruCache<Application, ()>>,
     /// How many were ever added.
     count: AtomicU64,
 }

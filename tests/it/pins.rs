@@ -8,7 +8,9 @@ use crate::support::postgres::Postgres;
 fn everyday_statements_pin_nobody() {
     let postgres = Postgres::shared();
     let database = postgres.database("pins");
-    postgres.client("app", &database).rows("create table t (a int, b text)");
+    postgres
+        .client("app", &database)
+        .rows("create table t (a int, b text); create sequence s; create table numbered (id serial, b text)");
     let config = Config::new(postgres, &database).pool(1).text("pool", "checkout_timeout", "2s");
     let pgdial = Pgdial::start(&config);
     let bulk: Vec<String> = (0..20_000).map(|n| format!("({n}, 'row {n}')")).collect();
@@ -20,6 +22,10 @@ fn everyday_statements_pin_nobody() {
         "select pg_advisory_unlock_all(); close all; unlisten *; reset all",
         "deallocate all",
         "begin; set local work_mem = '8MB'; select 1; commit",
+        "select nextval('s'), setval('s', 7)",
+        "insert into numbered (b) values ('x'), ('y')",
+        "update numbered set id = default",
+        "do $$ begin perform nextval('s'); end $$",
         "discard all",
         &bulk,
     ];

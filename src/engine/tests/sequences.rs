@@ -27,12 +27,12 @@ impl Two {
         Self { a: Rig::of(chunk, &shared, 1), b: Rig::of(chunk, &shared, 0) }
     }
 
-    fn to_b(&mut self) {
+    fn give_b(&mut self) {
         assert_eq!(self.a.release(), Some(Release::Reuse));
         self.b.free.append(&mut self.a.free);
     }
 
-    fn to_a(&mut self) {
+    fn give_a(&mut self) {
         assert_eq!(self.b.release(), Some(Release::Reuse));
         self.a.free.append(&mut self.b.free);
     }
@@ -55,9 +55,9 @@ fn whoever_only_advances_pays_nothing() {
         let mut two = Two::new(chunk, Currval::Auto);
         two.a.query(ADVANCE, "SELECT 1", I);
         for _ in 0..4 {
-            two.to_b();
+            two.give_b();
             two.b.query("update t set a = 1", "UPDATE 1", I);
-            two.to_a();
+            two.give_a();
             two.a.query("delete from t", "DELETE 1", I);
         }
         assert!(two.a.engine.pins().is_empty() && two.b.engine.pins().is_empty());
@@ -71,7 +71,7 @@ fn a_look_never_shows_what_another_client_has_left() {
             let mut two = Two::new(chunk, currval);
             // A write may have advanced something through a default or a rule.
             two.a.query("update t set a = 1", "UPDATE 1", I);
-            two.to_b();
+            two.give_b();
             discards(&mut two.b, LOOK, I);
             assert!(two.b.engine.pins().is_empty(), "it has not advanced anything");
             // There is nothing left.
@@ -85,11 +85,11 @@ fn in_a_transaction_as_well() {
     in_pieces(|chunk| {
         let mut two = Two::new(chunk, Currval::Auto);
         two.a.query(ADVANCE, "SELECT 1", I);
-        two.to_b();
+        two.give_b();
         two.b.query("begin", "BEGIN", T);
         discards(&mut two.b, LOOK, T);
         two.b.query("commit", "COMMIT", I);
-        two.to_a();
+        two.give_a();
         two.a.query(LOOK, "SELECT 1", I);
     });
 }
@@ -99,7 +99,7 @@ fn in_front_of_a_bind_stands_a_group_of_its_own() {
     in_pieces(|chunk| {
         let mut two = Two::new(chunk, Currval::Auto);
         two.a.query(ADVANCE, "SELECT 1", I);
-        two.to_b();
+        two.give_b();
         let sent = two.b.send(&[parse("", LOOK), bind(""), execute(), sync()]);
         let ours = "C _p_0d, P _p_0d DISCARD SEQUENCES, B _p_0d, E, C _p_0d, C _p_0d";
         assert_eq!(sent, format!("P  {LOOK}, {ours}, B, E, S"));
@@ -115,7 +115,7 @@ fn what_was_skipped_has_not_discarded_anything() {
     in_pieces(|chunk| {
         let mut two = Two::new(chunk, Currval::Auto);
         two.a.query(ADVANCE, "SELECT 1", I);
-        two.to_b();
+        two.give_b();
         let look = [parse("", LOOK), bind(""), execute(), sync()].concat();
         let sent = two.b.send(&[parse("", "select nonsense"), bind(""), execute(), look]);
         assert!(sent.ends_with("C _p_0d, C _p_0d, B, E, S"), "{sent}");
@@ -133,7 +133,7 @@ fn a_batch_that_discards_is_answered_before_the_next() {
     in_pieces(|chunk| {
         let mut two = Two::new(chunk, Currval::Auto);
         two.a.query(ADVANCE, "SELECT 1", I);
-        two.to_b();
+        two.give_b();
         let batch = |text| [parse("", text), bind(""), execute(), sync()].concat();
         let sent = two.b.send(&[batch(LOOK), batch(LOOK)]);
         assert_eq!(sent.matches("S").count() - sent.matches("DISCARD SEQUENCES").count() * 3, 1, "{sent}");
@@ -148,7 +148,7 @@ fn an_application_that_looks_keeps_the_server_where_it_advances() {
     in_pieces(|chunk| {
         let mut two = Two::new(chunk, Currval::Auto);
         two.a.query(LOOK, "SELECT 1", I);
-        two.to_b();
+        two.give_b();
         two.b.query("insert into t values (1)", "INSERT 0 1", I);
         assert!(is_pinned(&two.b) && two.b.release().is_none());
         two.b.query("discard sequences", DISCARDED, I);
@@ -157,7 +157,7 @@ fn an_application_that_looks_keeps_the_server_where_it_advances() {
         assert!(is_pinned(&two.b));
         two.b.query("discard all", "DISCARD ALL", I);
         assert!(!is_pinned(&two.b));
-        two.to_a();
+        two.give_a();
         two.a.query(LOOK, "SELECT 1", I);
     });
 }
@@ -189,12 +189,38 @@ fn a_first_look_finds_what_the_client_has_advanced_there() {
     in_pieces(|chunk| {
         let mut two = Two::new(chunk, Currval::Auto);
         two.a.query(ADVANCE, "SELECT 1", I);
-        two.to_b();
+        two.give_b();
         // It may be about to look.
         discards(&mut two.b, ADVANCE, I);
         assert!(two.b.engine.pins().is_empty());
         two.b.query(LOOK, "SELECT 1", I);
         assert!(is_pinned(&two.b), "from now on it keeps its server");
+    });
+}
+
+#[test]
+fn other_applications_are_not_followed() {
+    in_pieces(|chunk| {
+        let mut two = Two::new(chunk, Currval::Auto);
+        two.a.query(LOOK, "SELECT 1", I);
+        two.give_b();
+        assert_eq!(two.b.send(&[query("set application_name = 'b'")]), "Q set application_name = 'b'");
+        two.b.answer(&[complete("SET"), parameter("application_name", "b"), ready(I)]);
+        two.b.inquiry(&["b"]);
+        two.b.query(ADVANCE, "SELECT 1", I);
+        assert!(two.b.engine.pins().is_empty());
+    });
+}
+
+#[test]
+fn a_late_cancel_request_ends_the_wait_for_functions_and_nothing_else() {
+    in_pieces(|chunk| {
+        let mut rig = Rig::new(chunk);
+        assert_eq!(rig.send(&[query("select of_a_user()")]), "Q select of_a_user()");
+        assert_eq!(rig.answer(&[failed(b"57014"), ready(I)]), "E 57014, Z I");
+        assert!(rig.sent().starts_with("Q SELECT FROM pg_catalog.pg_sleep"));
+        assert_eq!(rig.answer(&[failed(b"57014"), ready(I)]), "", "the client has been told");
+        assert!(rig.sent().starts_with("Q SELECT FROM pg_catalog.pg_sleep"));
     });
 }
 
@@ -211,7 +237,7 @@ fn pin_and_off() {
         two.a.query(ADVANCE, "SELECT 1", I);
         two.a.query(LOOK, "SELECT 1", I);
         assert!(two.a.engine.pins().is_empty());
-        two.to_b();
+        two.give_b();
         discards(&mut two.b, LOOK, I);
     });
 }
@@ -221,7 +247,7 @@ fn in_a_failed_transaction_postgres_says_so() {
     in_pieces(|chunk| {
         let mut two = Two::new(chunk, Currval::Auto);
         two.a.query("delete from t", "DELETE 1", I);
-        two.to_b();
+        two.give_b();
         two.b.query("begin", "BEGIN", T);
         // Behind something that may fail, the look waits.
         assert_eq!(two.b.send(&[query("select nonsense"), query(LOOK)]), "Q select nonsense");
