@@ -348,9 +348,11 @@ fn secret<'a>(database: &'a config::Database, user: &'a User) -> Option<&'a str>
 
 fn options(config: &Config, database: &config::Database, user: &User) -> Options {
     let pool = &config.pool;
+    let size = user.pool_size.unwrap_or(database.pool_size);
     Options {
         settings: pool::Settings {
-            size: user.pool_size.unwrap_or(database.pool_size),
+            size,
+            max_pinned: pool.pinned_of(size),
             // Nobody is waiting for servers of a user who is not in the configuration: with hundreds of them they would add up.
             min_idle: if config.user(&database.name, &user.name).is_some() { pool.min_idle } else { 0 },
             order: match pool.order {

@@ -7,6 +7,7 @@ mod end;
 mod input;
 mod limits;
 mod notify;
+mod pins;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -211,6 +212,7 @@ impl Relay {
             // Room that has come up lets the other side be read again, and nobody would wake us for that.
             moved |= self.flush(cx);
             self.meter.take(&mut self.engine);
+            self.count_pins();
             if let Some(end) = self.ending {
                 return Poll::Ready(end);
             }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Kind as ErrorKind};
 use crate::query::{ALL_SETTINGS, Effects, Kind, Statement, Traces};
-use crate::session::{Pin, Pins, Settings, is_askable, push_literal};
+use crate::session::{Pin, Pins, Settings, is_askable, is_custom, push_literal};
 use crate::wire::Header;
 use crate::wire::backend::{DataRow, tag};
 use crate::wire::diagnostics::{Fields, field};
@@ -300,9 +300,11 @@ impl Engine {
         let actual = self.merged(&settings, |name, value| value.filter(|value| said(name, value)).map(Into::into));
         let startup = Arc::clone(&self.session.startup);
         let wanted = self.merged(&settings, |name, value| {
-            let changed = value.filter(|value| said(name, value));
-            let restored = || startup.get(name).filter(|_| aftermath.reset);
-            changed.or_else(restored).map(Into::into)
+            let restored = startup.get(name).filter(|_| aftermath.reset);
+            // What a user has made up has no default: RESET leaves nothing in it.
+            let emptied = |value: &str| restored.is_some() && is_custom(name) && value.is_empty();
+            let changed = value.filter(|value| said(name, value) && !emptied(value));
+            changed.or(restored).map(Into::into)
         });
         let pending = std::mem::replace(&mut self.session.epoch, wanted.epoch());
         self.session.settings = wanted;

@@ -15,7 +15,6 @@ mod tests;
 
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -86,6 +85,7 @@ impl From<&config::Pool> for Options {
     fn from(pool: &config::Pool) -> Self {
         let settings = Settings {
             size: pool.size,
+            max_pinned: pool.pinned_of(pool.size),
             min_idle: pool.min_idle,
             order: pool.order,
             checkout_timeout: pool.checkout_timeout,
@@ -112,7 +112,6 @@ struct Inner<K: Connector> {
     ledger: Mutex<Books<K>>,
     /// Read once per dial.
     dialling: Mutex<Dialling>,
-    pinned: AtomicUsize,
     /// Something was closed: whoever waits for the pool to be empty looks again.
     closed: Notify,
     runtime: Handle,
@@ -152,7 +151,6 @@ impl<K: Connector> ServerPool<K> {
             connector,
             ledger: Mutex::new(Ledger::new(settings)),
             dialling: Mutex::new(Dialling { connect_timeout, max_lifetime, failure: None }),
-            pinned: AtomicUsize::new(0),
             closed: Notify::new(),
             runtime: Handle::current(),
         }))
@@ -210,14 +208,29 @@ impl<K: Connector> ServerPool<K> {
             counts: ledger.counts(Instant::now()),
             totals: ledger.totals().clone(),
             state: ledger.state(),
-            pinned: self.pinned(),
+            pinned: ledger.pinned(),
             dial_failure,
         }
     }
 
     /// Leases marked as pinned.
     pub fn pinned(&self) -> usize {
-        self.0.pinned.load(Ordering::Relaxed)
+        self.0.ledger.lock().pinned()
+    }
+
+    /// One more lease stays with its client. False: there are too many of those.
+    fn pin(&self) -> bool {
+        let mut ledger = self.0.ledger.lock();
+        let pinned = ledger.pin();
+        let due = ledger.due(Instant::now());
+        drop(ledger);
+        self.start(due);
+        pinned
+    }
+
+    fn unpin(&self) {
+        let surplus = self.0.ledger.lock().unpin();
+        self.close_all(surplus);
     }
 
     fn take_back(&self, mut held: Held<K::Conn>) {

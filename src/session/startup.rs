@@ -14,8 +14,8 @@ pub fn startup_settings<'a>(parameters: impl Iterator<Item = (&'a str, &'a str)>
     }
     names.sort_unstable();
     names.dedup();
-    let settable = |name: &Box<str>| is_askable(name) && AT_LOGIN.binary_search(&&**name).is_err();
-    (names.len() <= MAX && names.iter().all(settable)).then_some(names)
+    let settable = |name: &str| is_askable(name) && AT_LOGIN.binary_search(&name).is_err();
+    (names.len() <= MAX && names.iter().all(|name| settable(name))).then_some(names)
 }
 
 /// White space parts, a backslash takes the next character as it is.

@@ -183,7 +183,7 @@ impl<K: Connector> ServerPool<K> {
         Error::new(Kind::CheckoutTimeout, message).with_hint(hint)
     }
 
-    fn close_all(&self, conns: Vec<K::Conn>) {
+    pub(super) fn close_all(&self, conns: Vec<K::Conn>) {
         conns.into_iter().for_each(PooledConn::close);
         self.0.closed.notify_waiters();
     }
