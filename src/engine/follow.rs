@@ -28,7 +28,7 @@ use crate::wire::frontend::{Bind, Query};
 use super::ledger::{Ask, Owner};
 use super::route::Route;
 use super::sequences::Sequences;
-use super::shared::Judged;
+use super::shared::{Judged, may_run_hidden};
 use super::{Engine, Server, Stall};
 
 /// What the running transaction may leave behind.
@@ -46,6 +46,8 @@ pub(super) struct Aftermath {
     failures: u8,
     /// Statements with functions of which it was not known what they do.
     unjudged: Vec<Arc<Statement>>,
+    /// Among them some that ran what this transaction itself may have made, which nobody else ever sees if it is dropped again.
+    own_code: bool,
     /// How often that was waited for.
     patience: u8,
     /// Something has succeeded in it.
@@ -77,15 +79,29 @@ impl Engine {
         match self.shared.traces(class) {
             // What this transaction has made of its functions nobody else can see yet.
             Judged::Known(_) if self.changes_schema && !class.functions.is_empty() => self.note_unjudged(class),
+            Judged::Known(_) if self.hides_code && may_run_hidden(class) => self.note_unjudged(class),
             Judged::Known(traces) if traces.only_sequences() => self.sequences.note(traces.effects),
             Judged::Known(traces) => self.note_traces(&traces),
-            Judged::Unknown | Judged::NoSuchFunction => self.note_unjudged(class),
+            Judged::Unknown | Judged::Unseen | Judged::NoSuchFunction => self.note_unjudged(class),
         }
+    }
+
+    /// The schema is about to change. What has run before may be gone, or another, at the end of the transaction.
+    pub(super) fn note_schema_change(&mut self, class: &Statement) {
+        if self.aftermath.as_ref().is_some_and(|aftermath| aftermath.own_code) {
+            self.note_traces(&Traces::everything());
+        }
+        self.shared.schema_changed(class.hides_code);
+        self.changes_schema = true;
+        self.hides_code |= class.hides_code;
+        self.makes_code |= class.hides_code;
     }
 
     fn note_unjudged(&mut self, class: &Arc<Statement>) {
         self.sequences.note(Effects::OPAQUE);
+        let own_code = self.changes_schema;
         let aftermath = self.aftermath.get_or_insert_default();
+        aftermath.own_code |= own_code;
         if aftermath.unjudged.len() < MAX_UNJUDGED {
             aftermath.unjudged.push(Arc::clone(class));
         } else {
@@ -105,6 +121,7 @@ impl Engine {
         let unjudged = std::mem::take(&mut aftermath.unjudged);
         let patient = aftermath.patience < MAX_PATIENCE;
         let reread = aftermath.completed && !std::mem::replace(&mut aftermath.reread, aftermath.completed);
+        let own_code = std::mem::take(&mut aftermath.own_code);
         let mut still = Vec::new();
         for class in unjudged {
             match self.shared.traces(&class) {
@@ -113,8 +130,13 @@ impl Engine {
                 // It has been made elsewhere, perhaps.
                 Judged::NoSuchFunction if reread => still.push(class),
                 // It is not a function, or does not exist.
-                Judged::NoSuchFunction => {}
-                Judged::Unknown if patient => still.push(class),
+                Judged::NoSuchFunction if !own_code => {}
+                Judged::NoSuchFunction => self.note_traces(&Traces::everything()),
+                Judged::Unknown | Judged::Unseen if patient => still.push(class),
+                // Hardly any has traces, and all clients come here: nobody meets what there may be, but only those who
+                // may have made it are pinned for it.
+                Judged::Unseen if !self.makes_code => self.spoil(),
+                Judged::Unseen => self.note_traces(&Traces::everything()),
                 Judged::Unknown => self.note_traces(&Traces::everything()),
             }
         }
@@ -125,6 +147,7 @@ impl Engine {
         }
         if let Some(aftermath) = self.aftermath.as_mut() {
             aftermath.unjudged = still;
+            aftermath.own_code = own_code;
         }
         settled
     }

@@ -397,8 +397,7 @@ impl Engine {
             self.unsettle();
         }
         if may_change_schema(class) {
-            self.shared.schema_changed();
-            self.changes_schema = true;
+            self.note_schema_change(class);
         }
         self.local_settings |= class.sets_local;
         self.note_for_cache(class);

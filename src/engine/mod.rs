@@ -84,6 +84,10 @@ pub struct Engine {
     changes_schema: bool,
     /// The transaction may change with what sessions begin.
     changes_defaults: bool,
+    /// And what statements run unnamed.
+    hides_code: bool,
+    /// The session has done so before.
+    makes_code: bool,
     /// A text that was not understood is outstanding.
     doubt: Option<Doubt>,
     /// What the transaction may leave behind, to be asked for at its end.
@@ -282,6 +286,8 @@ impl Engine {
             status: TransactionStatus::Idle,
             changes_schema: false,
             changes_defaults: false,
+            hides_code: false,
+            makes_code: false,
             doubt: None,
             aftermath: None,
             adapting: false,
@@ -416,7 +422,12 @@ impl Engine {
         }
         server.dirty |= !self.session.pins.is_empty();
         self.session = Session::new(self.shared.settings.none());
-        if !self.tidy_server() {
+        let tidies = self.tidy_server();
+        // Nobody needs other settings there now; and which names it has heard of must not be forgotten.
+        if let Some(server) = self.server.as_ref() {
+            self.session.settings = Arc::clone(&server.applied);
+        }
+        if !tidies {
             self.release = Some(Release::Reuse);
         }
     }

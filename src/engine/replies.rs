@@ -334,7 +334,7 @@ impl Engine {
     fn settle_transaction(&mut self) {
         if self.status == TransactionStatus::Idle {
             if std::mem::take(&mut self.changes_schema) {
-                self.shared.schema_changed();
+                self.shared.schema_changed(std::mem::take(&mut self.hides_code));
             }
             self.settle_defaults();
         }

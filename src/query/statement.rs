@@ -294,6 +294,8 @@ pub struct Statement {
     pub shown: Shown,
     /// It can commit by itself, or may be half done when it fails: CALL, DO, VACUUM, CONCURRENTLY, several statements.
     pub self_committing: bool,
+    /// It may leave code behind that later statements run without naming it: a trigger, a view, a default, another body of a function.
+    pub hides_code: bool,
 }
 
 /// A text to be shown. It is no part of what a statement does: all are equal.
@@ -333,6 +335,7 @@ impl Statement {
             effects: Effects::OPAQUE,
             may_write: true,
             self_committing: true,
+            hides_code: true,
             locking: true,
             value_functions: true,
             time_words: true,
@@ -387,6 +390,7 @@ impl Statement {
             single_read: false,
             may_write: false,
             self_committing: false,
+            hides_code: false,
             parameters: Some(0),
             shown: Shown::default(),
         }

@@ -23,6 +23,7 @@ mod drivers;
 mod faults;
 mod freshness;
 mod identity;
+mod isolation;
 mod limits;
 mod listen;
 mod pins;
