@@ -143,7 +143,7 @@ impl Engine {
         self.follow_judged_sequences();
         let settled = still.is_empty();
         if reread && !settled {
-            self.shared.schema_changed();
+            self.shared.schema_changed(false);
         }
         if let Some(aftermath) = self.aftermath.as_mut() {
             aftermath.unjudged = still;
