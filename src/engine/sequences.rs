@@ -310,7 +310,7 @@ impl Engine {
             let seen = class.effects.intersects(looks) || (self.sequences.trials > 0 && may_draw(&class));
             seen || match self.shared.traces(&class) {
                 Judged::Known(traces) => traces.effects.intersects(looks | Effects::SEQUENCE),
-                Judged::Unknown | Judged::NoSuchFunction => true,
+                Judged::Unknown | Judged::Unseen | Judged::NoSuchFunction => true,
             }
         })
     }
