@@ -8,6 +8,7 @@ mod input;
 mod limits;
 mod notify;
 mod pins;
+mod sort;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -314,33 +315,6 @@ impl Relay {
         });
     }
 
-    /// A server that has heard of settings which the client made up is only for clients that have as well.
-    fn sort(&mut self, lease: &mut Lease<Dialer>, release: Release) -> Release {
-        let Some(state) = lease.state.as_ref() else { return release };
-        if Arc::ptr_eq(&self.settings, &state.applied) && self.temporary == state.temporary {
-            return release;
-        }
-        self.settings = Arc::clone(&state.applied);
-        self.temporary = state.temporary;
-        let temporary = state.temporary.then_some(TEMPORARY);
-        let names: Box<[Box<str>]> = temporary.into_iter().chain(self.settings.custom_names()).map(Into::into).collect();
-        if names == self.set.names {
-            return release;
-        }
-        match self.pool.connector().with_names(&self.set, names) {
-            Ok(set) => {
-                lease.move_to(set.id);
-                self.set = set;
-                release
-            }
-            // There are too many sorts of servers: one less, and the client goes on with what it has.
-            Err(_) => {
-                self.settings = Arc::default();
-                Release::Close
-            }
-        }
-    }
-
     fn lose_server(&mut self, error: Error) {
         tracing::debug!(client = self.slot.key().pid, %error, "server lost");
         match self.engine.server_lost(error) {
@@ -497,9 +471,6 @@ fn cancelled() -> Error {
 
 /// A drain does not wait longer for a client that stands still.
 const STALL_LIMIT: Duration = Duration::from_secs(5);
-
-/// Stands among the names for a temporary schema, which stays with a server as they do. It sorts before all of them.
-const TEMPORARY: &str = "!pg_temp";
 
 /// A client with more to do keeps its server over so many transactions in a row.
 const KEEP_MAX: u8 = 16;

@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::error::{Error, Kind as ErrorKind};
-use crate::query::{ALL_SETTINGS, Effects, Kind, Statement, Traces};
+use crate::query::{ALL_SETTINGS, Effects, Kind, Statement};
 use crate::session::{Pin, Pins, Settings, is_askable, is_custom, push_literal};
 use crate::wire::Header;
 use crate::wire::backend::{DataRow, tag};
@@ -28,7 +28,6 @@ use crate::wire::frontend::{Bind, Query};
 use super::ledger::{Ask, Owner};
 use super::route::Route;
 use super::sequences::Sequences;
-use super::shared::{Judged, may_run_hidden};
 use super::{Engine, Server, Stall};
 
 /// What the running transaction may leave behind.
@@ -45,15 +44,15 @@ pub(super) struct Aftermath {
     /// Inquiries that failed.
     failures: u8,
     /// Statements with functions of which it was not known what they do.
-    unjudged: Vec<Arc<Statement>>,
+    pub(super) unjudged: Vec<Arc<Statement>>,
     /// Among them some that ran what this transaction itself may have made, which nobody else ever sees if it is dropped again.
-    own_code: bool,
+    pub(super) own_code: bool,
     /// How often that was waited for.
-    patience: u8,
+    pub(super) patience: u8,
     /// Something has succeeded in it.
-    completed: bool,
+    pub(super) completed: bool,
     /// The functions of the database have been asked for once more.
-    reread: bool,
+    pub(super) reread: bool,
     /// That is what the server has been asked for: some time, and nothing else.
     waits: bool,
 }
@@ -61,8 +60,6 @@ pub(super) struct Aftermath {
 /// While the functions of the database are being read: for half a second, then they count as anything. It gives no row, and a
 /// cancel request of the client's that comes late may end it.
 const A_MOMENT: &[u8] = b"SELECT FROM pg_catalog.pg_sleep(0.01) AS s WHERE s IS NULL";
-const MAX_PATIENCE: u8 = 50;
-const MAX_UNJUDGED: usize = 64;
 /// So often Postgres is asked before the client keeps its server for good.
 const MAX_FAILURES: u8 = 3;
 /// The longest answer to an inquiry that is read; where it is longer the client keeps its server.
@@ -71,87 +68,6 @@ pub(super) const ANSWER_MAX: usize = 1024 * 1024;
 const MAX_NAMES: usize = 256;
 
 impl Engine {
-    /// A statement that may leave something behind through functions, triggers and the like is about to run.
-    pub(super) fn note_functions(&mut self, class: &Arc<Statement>) {
-        if self.shared.session_mode {
-            return;
-        }
-        match self.shared.traces(class) {
-            // What this transaction has made of its functions nobody else can see yet.
-            Judged::Known(_) if self.changes_schema && !class.functions.is_empty() => self.note_unjudged(class),
-            Judged::Known(_) if self.hides_code && may_run_hidden(class) => self.note_unjudged(class),
-            Judged::Known(traces) if traces.only_sequences() => self.sequences.note(traces.effects),
-            Judged::Known(traces) => self.note_traces(&traces),
-            Judged::Unknown | Judged::Unseen | Judged::NoSuchFunction => self.note_unjudged(class),
-        }
-    }
-
-    /// The schema is about to change. What has run before may be gone, or another, at the end of the transaction.
-    pub(super) fn note_schema_change(&mut self, class: &Statement) {
-        if self.aftermath.as_ref().is_some_and(|aftermath| aftermath.own_code) {
-            self.note_traces(&Traces::everything());
-        }
-        self.shared.schema_changed(class.hides_code);
-        self.changes_schema = true;
-        self.hides_code |= class.hides_code;
-        self.makes_code |= class.hides_code;
-    }
-
-    fn note_unjudged(&mut self, class: &Arc<Statement>) {
-        self.sequences.note(Effects::OPAQUE);
-        let own_code = self.changes_schema;
-        let aftermath = self.aftermath.get_or_insert_default();
-        aftermath.own_code |= own_code;
-        if aftermath.unjudged.len() < MAX_UNJUDGED {
-            aftermath.unjudged.push(Arc::clone(class));
-        } else {
-            self.note_traces(&Traces::everything());
-        }
-    }
-
-    fn note_traces(&mut self, traces: &Traces) {
-        let settings = traces.settings.clone();
-        self.note_effects(&Statement { effects: traces.effects, settings, ..Statement::of_nothing() });
-    }
-
-    /// At the end of a transaction: what functions may have left that were not known when they ran. False: the catalog is
-    /// still being read.
-    fn judge(&mut self) -> bool {
-        let Some(aftermath) = self.aftermath.as_mut() else { return true };
-        let unjudged = std::mem::take(&mut aftermath.unjudged);
-        let patient = aftermath.patience < MAX_PATIENCE;
-        let reread = aftermath.completed && !std::mem::replace(&mut aftermath.reread, aftermath.completed);
-        let own_code = std::mem::take(&mut aftermath.own_code);
-        let mut still = Vec::new();
-        for class in unjudged {
-            match self.shared.traces(&class) {
-                Judged::Known(traces) if traces.only_sequences() => self.sequences.note(traces.effects),
-                Judged::Known(traces) => self.note_traces(&traces),
-                // It has been made elsewhere, perhaps.
-                Judged::NoSuchFunction if reread => still.push(class),
-                // It is not a function, or does not exist.
-                Judged::NoSuchFunction if !own_code => {}
-                Judged::NoSuchFunction => self.note_traces(&Traces::everything()),
-                Judged::Unknown | Judged::Unseen if patient => still.push(class),
-                // Hardly any has traces, and all clients come here: nobody meets what there may be, but only those who
-                // may have made it are pinned for it.
-                Judged::Unseen if !self.makes_code => self.spoil(),
-                Judged::Unseen => self.note_traces(&Traces::everything()),
-                Judged::Unknown => self.note_traces(&Traces::everything()),
-            }
-        }
-        self.follow_judged_sequences();
-        let settled = still.is_empty();
-        if reread && !settled {
-            self.shared.schema_changed(false);
-        }
-        if let Some(aftermath) = self.aftermath.as_mut() {
-            aftermath.unjudged = still;
-            aftermath.own_code = own_code;
-        }
-        settled
-    }
-
     /// A statement that may leave something behind is about to run.
     pub(super) fn note_effects(&mut self, class: &Statement) {
         self.sequences.note(class.effects);

@@ -33,6 +33,7 @@ mod failed;
 mod follow;
 mod heard;
 mod intake;
+mod judge;
 mod ledger;
 mod listen;
 mod own_names;

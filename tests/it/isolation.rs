@@ -365,12 +365,12 @@ impl<'a> Citizen<'a> {
         let at_login = format!("client {}", self.me);
         let default = |name: &str| {
             let setting = SETTINGS.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
-            setting.or((name == "application_name").then_some(&*at_login)).map(Into::into)
+            setting.or_else(|| (name == "application_name").then_some(&*at_login)).map(Into::into)
         };
         let mut expected: Vec<_> = names.iter().map(|name| self.settings.get(name).cloned().or_else(|| default(name))).collect();
         if let Some(timeout) = self.settings.get("statement_timeout") {
             let seconds: u64 = timeout.trim_end_matches('s').parse().unwrap();
-            expected[2] = Some(if seconds % 60 == 0 { format!("{}min", seconds / 60) } else { timeout.clone() });
+            expected[2] = Some(if seconds.is_multiple_of(60) { format!("{}min", seconds / 60) } else { timeout.clone() });
         }
         let role = self.settings.get("role").cloned();
         let home = if self.settings.contains_key("search_path") { at_login.clone() } else { "nobody".into() };
