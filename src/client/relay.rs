@@ -326,7 +326,10 @@ impl Relay {
                 release
             }
             // There are too many sorts of servers: one less, and the client goes on with what it has.
-            Err(_) => Release::Close,
+            Err(_) => {
+                self.settings = Arc::default();
+                Release::Close
+            }
         }
     }
 

@@ -47,7 +47,7 @@ pub(super) struct Aftermath {
     unjudged: Vec<Arc<Statement>>,
     /// How often that was waited for.
     patience: u8,
-    /// Something has succeeded in it.
+    /// Something has run in it.
     completed: bool,
     /// The functions of the database have been asked for once more.
     reread: bool,
@@ -101,14 +101,18 @@ impl Engine {
         let Some(aftermath) = self.aftermath.as_mut() else { return true };
         let unjudged = std::mem::take(&mut aftermath.unjudged);
         let patient = aftermath.patience < MAX_PATIENCE;
-        let reread = aftermath.completed && !std::mem::replace(&mut aftermath.reread, aftermath.completed);
+        let may_exist = aftermath.completed && !aftermath.reread;
+        let mut reread = false;
         let mut still = Vec::new();
         for class in unjudged {
             match self.shared.traces(&class) {
                 Judged::Known(traces) if traces.is_empty() => {}
                 Judged::Known(traces) => self.note_traces(&traces),
                 // It has been made elsewhere, perhaps.
-                Judged::NoSuchFunction if reread => still.push(class),
+                Judged::NoSuchFunction if may_exist => {
+                    reread = true;
+                    still.push(class);
+                }
                 // It is not a function, or does not exist.
                 Judged::NoSuchFunction => {}
                 Judged::Unknown if patient => still.push(class),
@@ -116,10 +120,11 @@ impl Engine {
             }
         }
         let settled = still.is_empty();
-        if reread && !settled {
+        if reread {
             self.shared.schema_changed();
         }
         if let Some(aftermath) = self.aftermath.as_mut() {
+            aftermath.reread |= reread;
             aftermath.unjudged = still;
         }
         settled
@@ -396,7 +401,7 @@ impl Engine {
         }
     }
 
-    /// A statement of the client has succeeded.
+    /// A statement of the client has run.
     pub(super) fn note_completed(&mut self) {
         if let Some(aftermath) = self.aftermath.as_mut() {
             aftermath.completed = true;
