@@ -94,13 +94,15 @@ impl App {
         let (stop, stopping) = watch::channel(false);
         let classifier = Arc::new(Classifier::default());
         let prefix = prefix()?;
+        let defaults = Arc::default();
         let mut caches = Caches::new(&config);
         let (mut databases, mut routines, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
         for section in &config.databases {
             let target = Target::new(&section.upstream, tcp_options(&config.listen))?;
             let cache = caches.open(&config, section, &target)?;
             let mut shared = Shared::new(Arc::clone(&classifier), &prefix, cache);
-            set_mode(&mut shared, config.pool.mode);
+            shared.defaults = Arc::clone(&defaults);
+            set_mode(&mut shared, &config.pool);
             tasks.extend(listen_for_clients(&mut shared, section, &target));
             let published = routines::publish(&mut shared, config.pool.mode);
             let database = Database::new(&section.name, target, shared);

@@ -38,5 +38,6 @@ pub(super) fn watch(
     let Control { mut server, tls } = Control::new(section, target);
     server.application_name("pgdial functions");
     let (wanted, counted) = (Arc::clone(&shared.routines_wanted), Arc::clone(shared));
-    RoutineWatcher::spawn(server, tls, every, Arc::new(move || counted.schema_generation()), wanted, published)
+    let defaults = Arc::clone(&shared.defaults);
+    RoutineWatcher::spawn(server, tls, every, Arc::new(move || counted.schema_generation()), defaults, wanted, published)
 }

@@ -1,6 +1,8 @@
-//! Floor 3. Keeps what the functions of one database leave behind in sessions current, or withdraws it.
+//! Floor 3. Keeps what the functions of one database leave behind in sessions current, or withdraws it; and notices when what
+//! sessions begin with is changed elsewhere.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -17,6 +19,7 @@ use super::watch::{FIRST_PAUSE, LAST_PAUSE, LOAD_TIMEOUT, Lost, bounded, connect
 use crate::query::{HiddenRow, Place, RoutineRow, RoutineRows, Routines, Runs};
 
 const CHECK: &str = include_str!("routines/check.sql");
+const DEFAULTS: &str = include_str!("routines/defaults.sql");
 const NAMES: &str = include_str!("routines/names.sql");
 const ROUTINES: &str = include_str!("routines/routines.sql");
 const HIDDEN: &str = include_str!("routines/hidden.sql");
@@ -31,16 +34,17 @@ pub struct RoutineWatcher {
 
 impl RoutineWatcher {
     /// Begins to watch, and publishes in `routines`. `tls`: as the pool's own; `None` = without TLS. `wanted` tells that `generation`
-    /// has moved.
+    /// has moved. `defaults`: moved when a change was made elsewhere.
     pub fn spawn(
         pg_config: tokio_postgres::Config,
         tls: Option<Arc<ClientConfig>>,
         check_every: Duration,
         generation: Generation,
+        defaults: Arc<AtomicU64>,
         wanted: Arc<Notify>,
         routines: Arc<ArcSwapOption<Routines>>,
     ) -> Self {
-        let task = Task { pg_config, tls, check_every: check_every.max(TICK), generation, wanted, routines };
+        let task = Task { pg_config, tls, check_every: check_every.max(TICK), generation, defaults, wanted, routines };
         Self { task: tokio::spawn(task.run()) }
     }
 }
@@ -56,6 +60,8 @@ struct Task {
     tls: Option<Arc<ClientConfig>>,
     check_every: Duration,
     generation: Generation,
+    /// Counts changes of what sessions begin with. The watchers of all databases count in one.
+    defaults: Arc<AtomicU64>,
     wanted: Arc<Notify>,
     routines: Arc<ArcSwapOption<Routines>>,
 }
@@ -77,10 +83,12 @@ impl Task {
     async fn watch(&self) -> Result<std::convert::Infallible, Lost> {
         let client = connect(&self.pg_config, self.tls.as_ref()).await?;
         let check = bounded(LOAD_TIMEOUT, client.prepare(CHECK)).await?;
-        let mut known = String::new();
+        let begin_with = bounded(LOAD_TIMEOUT, client.prepare(DEFAULTS)).await?;
+        let (mut known, mut begun) = (String::new(), None);
         let mut not_before = Instant::now();
         loop {
             // Before the question: what is seen to change from here on makes the answer old.
+            begun = Some(self.compare_defaults(&client, &begin_with, begun).await?);
             let generation = (self.generation)();
             let fingerprint = bounded(LOAD_TIMEOUT, fingerprint(&client, &check)).await?;
             let current = self.routines.load_full().filter(|_| fingerprint == known);
@@ -112,6 +120,23 @@ impl Task {
         Ok(fingerprint)
     }
 
+    /// What is seen to change without a statement of a client of ours was changed elsewhere.
+    async fn compare_defaults(&self, client: &Object, ask: &Statement, before: Option<Begun>) -> Result<Begun, Lost> {
+        let seen = self.defaults.load(Ordering::Acquire);
+        let row = bounded(LOAD_TIMEOUT, client.query_one(ask, &[])).await?;
+        let text = |column| row.try_get::<_, String>(column).unwrap_or_default();
+        let mut now = Begun { settings: text(0), read: text(1), seen };
+        let elsewhere = |before: &Begun| {
+            // Reading the file takes Postgres a moment: what was opened in it may have begun with the old one.
+            before.read != now.read || (before.settings != now.settings && before.seen == now.seen)
+        };
+        if before.as_ref().is_some_and(elsewhere) {
+            debug!("what sessions begin with has changed elsewhere: servers are opened anew for clients to come");
+            now.seen = self.defaults.fetch_add(1, Ordering::AcqRel) + 1;
+        }
+        Ok(now)
+    }
+
     /// Until the next check is due or asked for. A closed connection is noticed within a tick.
     async fn rest(&self, client: &Object) -> Result<(), Lost> {
         let due = Instant::now() + self.check_every;
@@ -125,6 +150,16 @@ impl Task {
         }
         Ok(())
     }
+}
+
+/// With what sessions begin, as seen last.
+struct Begun {
+    /// ALTER ROLE .. SET, ALTER DATABASE .. SET.
+    settings: String,
+    /// When the configuration file was read.
+    read: String,
+    /// The changes that were known of then.
+    seen: u64,
 }
 
 /// A small catalog is read again soon, since statements wait for it; of a large one no more than half of the time is spent on it.

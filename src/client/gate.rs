@@ -186,7 +186,8 @@ impl Gate {
         let account = account(section, &known);
         let read_settings = database.shared.cache.is_some();
         let stand_in = (!database.shared.session_mode).then(|| database.shared.plans.stand_in_text());
-        let dialer = Dialer::new(database.target.clone(), account, config.plans.per_server, read_settings, stand_in);
+        let defaults = Arc::clone(&database.shared.defaults);
+        let dialer = Dialer::new(database.target.clone(), account, config.plans.per_server, read_settings, stand_in, defaults);
         let name = format!("{user}@{}", database.name);
         let mut pools = database.pools.lock();
         if pools.len() >= MANY_POOLS {
@@ -347,9 +348,11 @@ fn secret<'a>(database: &'a config::Database, user: &'a User) -> Option<&'a str>
 
 fn options(config: &Config, database: &config::Database, user: &User) -> Options {
     let pool = &config.pool;
+    let size = user.pool_size.unwrap_or(database.pool_size);
     Options {
         settings: pool::Settings {
-            size: user.pool_size.unwrap_or(database.pool_size),
+            size,
+            max_pinned: pool.pinned_of(size),
             // Nobody is waiting for servers of a user who is not in the configuration: with hundreds of them they would add up.
             min_idle: if config.user(&database.name, &user.name).is_some() { pool.min_idle } else { 0 },
             order: match pool.order {
@@ -365,10 +368,12 @@ fn options(config: &Config, database: &config::Database, user: &User) -> Options
     }
 }
 
-/// Applies `[pool] mode` to what the engines share.
-pub fn set_mode(shared: &mut Shared, mode: PoolMode) {
+/// Applies `[pool] mode` and `currval` to what the engines share.
+pub fn set_mode(shared: &mut Shared, pool: &config::Pool) {
+    let mode = pool.mode;
     shared.session_mode = mode == PoolMode::Session;
     shared.statement_mode = mode == PoolMode::Statement;
+    shared.currval = pool.currval;
 }
 
 /// From here on pools that nobody uses are looked for.

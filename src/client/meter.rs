@@ -120,7 +120,8 @@ impl Meter {
 
     /// Takes over what the engine has counted.
     pub(super) fn take(&mut self, engine: &mut Engine) {
-        if engine.tally == Tally::default() {
+        // Pins go when Postgres has been asked, behind the last batch.
+        if engine.tally == Tally::default() && engine.pins() == self.pins {
             return;
         }
         let tally = std::mem::take(&mut engine.tally);

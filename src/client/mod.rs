@@ -1,5 +1,6 @@
 //! Floor 4. Connections from applications: login, then [`relay`], THE loop.
 
+mod begin;
 mod buffers;
 mod console;
 mod counts;

@@ -7,6 +7,7 @@ mod end;
 mod input;
 mod limits;
 mod notify;
+mod pins;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -41,6 +42,8 @@ pub(super) struct Relay {
     set: Arc<Set>,
     /// Settings of a server of which it was seen that they fit the set.
     settings: Arc<Settings>,
+    /// And whether it had a temporary schema.
+    temporary: bool,
     slot: Arc<Slot>,
     lease: Option<Lease<Dialer>>,
     wait: Wait,
@@ -139,6 +142,7 @@ impl Relay {
         let timer = limits.tick().map(|tick| Box::pin(tokio::time::sleep(tick)));
         Self {
             settings: Arc::default(),
+            temporary: false,
             engine,
             stream,
             pool,
@@ -208,6 +212,7 @@ impl Relay {
             // Room that has come up lets the other side be read again, and nobody would wake us for that.
             moved |= self.flush(cx);
             self.meter.take(&mut self.engine);
+            self.count_pins();
             if let Some(end) = self.ending {
                 return Poll::Ready(end);
             }
@@ -311,11 +316,14 @@ impl Relay {
 
     /// A server that has heard of settings which the client made up is only for clients that have as well.
     fn sort(&mut self, lease: &mut Lease<Dialer>, release: Release) -> Release {
-        let Some(state) = lease.state.as_ref().filter(|state| !Arc::ptr_eq(&self.settings, &state.applied)) else {
+        let Some(state) = lease.state.as_ref() else { return release };
+        if Arc::ptr_eq(&self.settings, &state.applied) && self.temporary == state.temporary {
             return release;
-        };
+        }
         self.settings = Arc::clone(&state.applied);
-        let names: Box<[Box<str>]> = self.settings.custom_names().map(Into::into).collect();
+        self.temporary = state.temporary;
+        let temporary = state.temporary.then_some(TEMPORARY);
+        let names: Box<[Box<str>]> = temporary.into_iter().chain(self.settings.custom_names()).map(Into::into).collect();
         if names == self.set.names {
             return release;
         }
@@ -489,6 +497,9 @@ fn cancelled() -> Error {
 
 /// A drain does not wait longer for a client that stands still.
 const STALL_LIMIT: Duration = Duration::from_secs(5);
+
+/// Stands among the names for a temporary schema, which stays with a server as they do. It sorts before all of them.
+const TEMPORARY: &str = "!pg_temp";
 
 /// A client with more to do keeps its server over so many transactions in a row.
 const KEEP_MAX: u8 = 16;

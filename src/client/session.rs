@@ -11,12 +11,12 @@ use crate::engine::{Engine, Parameters};
 use crate::error::{Error, Kind, Result};
 use crate::metrics::{Rejected, TrafficCounters};
 use crate::net::{Peer, Stream, random};
-use crate::server::{Checkout, ClientCard, Dialer, Disposition, Guest, Known, Lease, ServerPool, Set, Slot, Startup};
-use crate::session::Settings;
+use crate::server::{ClientCard, Dialer, Guest, Lease, ServerPool, Set, Slot, Startup};
 use crate::wire::backend::{self, BackendKeyData, ParameterStatus};
 use crate::wire::diagnostics::SqlState;
 use crate::wire::startup::Replication;
 
+use super::begin::{Begun, begin};
 use super::console;
 use super::gate::{Database, Entry, Gate};
 use super::login::{LoggedIn, LoginContext, Outcome, login};
@@ -146,13 +146,14 @@ async fn open(client: &mut LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) -> Res
     let database = admit(client, gate, entry)?;
     let pool = gate.pool_of_login(database, &client.user, &client.credential)?;
     let (startup, own) = startup_parameters(client)?;
-    let set = pool.connector().set(startup)?;
-    let session_mode = gate.config().pool.mode == PoolMode::Session;
-    let (known, lease) = introduce(&pool, &set, session_mode).await.map_err(Error::fatal)?;
-    let own = database.shared.settings.intern(own.into_iter().filter(|(name, value)| known.defaults.get(name) != Some(&**value)));
-    let parameters = told(&known.parameters, &own);
+    let config = gate.config();
+    let session_mode = config.pool.mode == PoolMode::Session;
+    // Without sharing there is nothing that clients could not share.
+    let places = if session_mode { usize::MAX } else { config.pool.startup_sets };
+    let begun = begin(&pool, startup, own, places, session_mode).await.map_err(Error::fatal)?;
+    let Begun { set, known, parameters, settings, lease } = begun;
     let mut engine = Engine::new(Arc::clone(&database.shared), known.reader, Arc::clone(&parameters), Instant::now());
-    engine.start_with(own);
+    engine.start_with(database.shared.settings.intern(settings));
     let guest = Dialer::enter(&pool);
     // In session mode the client is called what its server is called: Postgres knows it by that.
     let pid = lease.as_ref().and_then(|lease| lease.state.as_ref()?.key.as_ref()).map(|key| key.pid);
@@ -166,23 +167,6 @@ async fn open(client: &mut LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) -> Res
         gate: Arc::clone(gate),
         slot,
     })
-}
-
-/// ParameterStatus must be known before the client can be greeted: from an earlier login, or from a server dialled now.
-async fn introduce(pool: &ServerPool<Dialer>, set: &Set, keep: bool) -> Result<(Known, Option<Lease<Dialer>>)> {
-    if let Some(known) = set.known().filter(|_| !keep) {
-        return Ok((known, None));
-    }
-    let lease = match pool.try_checkout(set.id) {
-        Checkout::Ready(lease) => lease,
-        Checkout::Wait(ticket) => ticket.await?,
-    };
-    let known = set.known().ok_or_else(|| Error::new(Kind::Internal, "a server logged in and nothing is known of it"))?;
-    if keep {
-        return Ok((known, Some(lease)));
-    }
-    lease.release(Disposition::Reuse);
-    Ok((known, None))
 }
 
 /// A key to cancel with, and a card for the console. `own`: the process id of the server that it has for good.
@@ -254,15 +238,6 @@ impl Opened {
         }
         relay
     }
-}
-
-/// ParameterStatus as of the client's own settings.
-fn told(known: &Arc<Parameters>, own: &Settings) -> Arc<Parameters> {
-    let mut parameters = Arc::clone(known);
-    for (name, value) in own.iter().filter(|(name, _)| known.get(name).is_some()) {
-        Arc::make_mut(&mut parameters).set(name, value);
-    }
-    parameters
 }
 
 /// All but what names the session itself: first what its servers are opened with, then what they are given with each lease.

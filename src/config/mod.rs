@@ -155,6 +155,20 @@ pub struct Pool {
     pub startup_sets: usize,
 }
 
+impl Pool {
+    /// How many servers pins may hold in a pool of that size.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a share of 0 to 1 of at most 10000"
+    )]
+    pub fn pinned_of(&self, size: usize) -> usize {
+        // 0.29 * 100 is a little less than 29.
+        (self.max_pinned * size as f64 + 1e-6) as usize
+    }
+}
+
 /// `[plans]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plans {

@@ -22,9 +22,7 @@ const KEYS: &[&str] = &[
     "invalidation.max_lag",
     "plans.guard",
     "plans.keep_comments",
-    "pool.currval",
     "pool.max_pinned",
-    "pool.startup_sets",
 ];
 
 /// Single values whose feature is missing, though the key works.

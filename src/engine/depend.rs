@@ -37,6 +37,9 @@ impl Engine {
             frontend::flush(&mut self.server_out);
             return true;
         }
+        if self.must_know_for_sequences(message) {
+            return true;
+        }
         (server.ledger.has_undos() && self.relies_on_open_outcome(message)) || self.may_be_refused_by_failure(message)
     }
 
@@ -148,7 +151,8 @@ impl Engine {
 
 /// Whether the text sees prepared statements by their names.
 pub(super) fn sees_names(class: &Statement) -> bool {
-    matches!(class.kind, Kind::Prepare | Kind::Execute | Kind::Deallocate)
+    class.sees_statements
+        || matches!(class.kind, Kind::Prepare | Kind::Execute | Kind::Deallocate)
         || class.effects.intersects(Effects::PREPARE | Effects::DEALLOCATE)
 }
 

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Kind as ErrorKind};
 use crate::query::{ALL_SETTINGS, Effects, Kind, Statement, Traces};
-use crate::session::{Pin, Pins, Settings, is_askable, push_literal};
+use crate::session::{Pin, Pins, Settings, is_askable, is_custom, push_literal};
 use crate::wire::Header;
 use crate::wire::backend::{DataRow, tag};
 use crate::wire::diagnostics::{Fields, field};
@@ -27,7 +27,8 @@ use crate::wire::frontend::{Bind, Query};
 
 use super::ledger::{Ask, Owner};
 use super::route::Route;
-use super::shared::Judged;
+use super::sequences::Sequences;
+use super::shared::{Judged, may_run_hidden};
 use super::{Engine, Server, Stall};
 
 /// What the running transaction may leave behind.
@@ -45,6 +46,8 @@ pub(super) struct Aftermath {
     failures: u8,
     /// Statements with functions of which it was not known what they do.
     unjudged: Vec<Arc<Statement>>,
+    /// Among them some that ran what this transaction itself may have made, which nobody else ever sees if it is dropped again.
+    own_code: bool,
     /// How often that was waited for.
     patience: u8,
     /// Something has run in it.
@@ -55,8 +58,9 @@ pub(super) struct Aftermath {
     waits: bool,
 }
 
-/// While the functions of the database are being read: for half a second, then they count as anything.
-const A_MOMENT: &[u8] = b"SELECT pg_catalog.pg_sleep(0.01)";
+/// While the functions of the database are being read: for half a second, then they count as anything. It gives no row, and a
+/// cancel request of the client's that comes late may end it.
+const A_MOMENT: &[u8] = b"SELECT FROM pg_catalog.pg_sleep(0.01) AS s WHERE s IS NULL";
 const MAX_PATIENCE: u8 = 50;
 const MAX_UNJUDGED: usize = 64;
 /// So often Postgres is asked before the client keeps its server for good.
@@ -75,14 +79,29 @@ impl Engine {
         match self.shared.traces(class) {
             // What this transaction has made of its functions nobody else can see yet.
             Judged::Known(_) if self.changes_schema && !class.functions.is_empty() => self.note_unjudged(class),
-            Judged::Known(traces) if traces.is_empty() => {}
+            Judged::Known(_) if self.hides_code && may_run_hidden(class) => self.note_unjudged(class),
+            Judged::Known(traces) if traces.only_sequences() => self.sequences.note(traces.effects),
             Judged::Known(traces) => self.note_traces(&traces),
-            Judged::Unknown | Judged::NoSuchFunction => self.note_unjudged(class),
+            Judged::Unknown | Judged::Unseen | Judged::NoSuchFunction => self.note_unjudged(class),
         }
     }
 
+    /// The schema is about to change. What has run before may be gone, or another, at the end of the transaction.
+    pub(super) fn note_schema_change(&mut self, class: &Statement) {
+        if self.aftermath.as_ref().is_some_and(|aftermath| aftermath.own_code) {
+            self.note_traces(&Traces::everything());
+        }
+        self.shared.schema_changed(class.hides_code);
+        self.changes_schema = true;
+        self.hides_code |= class.hides_code;
+        self.makes_code |= class.hides_code;
+    }
+
     fn note_unjudged(&mut self, class: &Arc<Statement>) {
+        self.sequences.note(Effects::OPAQUE);
+        let own_code = self.changes_schema;
         let aftermath = self.aftermath.get_or_insert_default();
+        aftermath.own_code |= own_code;
         if aftermath.unjudged.len() < MAX_UNJUDGED {
             aftermath.unjudged.push(Arc::clone(class));
         } else {
@@ -103,10 +122,11 @@ impl Engine {
         let patient = aftermath.patience < MAX_PATIENCE;
         let may_exist = aftermath.completed && !aftermath.reread;
         let mut reread = false;
+        let own_code = std::mem::take(&mut aftermath.own_code);
         let mut still = Vec::new();
         for class in unjudged {
             match self.shared.traces(&class) {
-                Judged::Known(traces) if traces.is_empty() => {}
+                Judged::Known(traces) if traces.only_sequences() => self.sequences.note(traces.effects),
                 Judged::Known(traces) => self.note_traces(&traces),
                 // It has been made elsewhere, perhaps.
                 Judged::NoSuchFunction if may_exist => {
@@ -114,24 +134,33 @@ impl Engine {
                     still.push(class);
                 }
                 // It is not a function, or does not exist.
-                Judged::NoSuchFunction => {}
-                Judged::Unknown if patient => still.push(class),
+                Judged::NoSuchFunction if !own_code => {}
+                Judged::NoSuchFunction => self.note_traces(&Traces::everything()),
+                Judged::Unknown | Judged::Unseen if patient => still.push(class),
+                // Hardly any has traces, and all clients come here: nobody meets what there may be, but only those who
+                // may have made it are pinned for it.
+                Judged::Unseen if !self.makes_code => self.spoil(),
+                Judged::Unseen => self.note_traces(&Traces::everything()),
                 Judged::Unknown => self.note_traces(&Traces::everything()),
             }
         }
+        self.follow_judged_sequences();
         let settled = still.is_empty();
         if reread {
-            self.shared.schema_changed();
+            self.shared.schema_changed(false);
         }
         if let Some(aftermath) = self.aftermath.as_mut() {
             aftermath.reread |= reread;
             aftermath.unjudged = still;
+            aftermath.own_code = own_code;
         }
         settled
     }
 
     /// A statement that may leave something behind is about to run.
     pub(super) fn note_effects(&mut self, class: &Statement) {
+        self.sequences.note(class.effects);
+        self.changes_defaults |= class.effects.contains(Effects::DEFAULTS);
         if class.effects.contains(Effects::DEALLOCATE) {
             // Which names are left is not known.
             self.session.statements.forget_all_stale();
@@ -149,6 +178,11 @@ impl Engine {
             && let Some(server) = self.server.as_mut()
         {
             server.spoiled = true;
+        }
+        if pins.has(Pin::TempTable)
+            && let Some(server) = self.server.as_mut()
+        {
+            server.temporary = true;
         }
         let ends = if may_end(class) { self.session.pins.that_can_be_checked() } else { Pins::default() };
         let checks = pins.that_can_be_checked().union(ends);
@@ -199,6 +233,11 @@ impl Engine {
         if !class.settings.is_empty() || !class.setting_parameters.is_empty() {
             self.session.epoch = self.shared.next_epoch();
         }
+    }
+
+    /// At the end of the transaction it is to be seen whether this pin still holds.
+    pub(super) fn look_for(&mut self, pin: Pin) {
+        self.aftermath.get_or_insert_default().checks.add(pin);
     }
 
     /// Whether what the session's settings are is still to be asked.
@@ -289,12 +328,15 @@ impl Engine {
         let actual = self.merged(&settings, |name, value| value.filter(|value| said(name, value)).map(Into::into));
         let startup = Arc::clone(&self.session.startup);
         let wanted = self.merged(&settings, |name, value| {
-            let changed = value.filter(|value| said(name, value));
-            let restored = || startup.get(name).filter(|_| aftermath.reset);
-            changed.or_else(restored).map(Into::into)
+            let restored = startup.get(name).filter(|_| aftermath.reset);
+            // What a user has made up has no default: RESET leaves nothing in it.
+            let emptied = |value: &str| restored.is_some() && is_custom(name) && value.is_empty();
+            let changed = value.filter(|value| said(name, value) && !emptied(value));
+            changed.or(restored).map(Into::into)
         });
-        self.session.epoch = wanted.epoch();
+        let pending = std::mem::replace(&mut self.session.epoch, wanted.epoch());
         self.session.settings = wanted;
+        self.settle_epoch(pending);
         if let Some(server) = self.server.as_mut() {
             server.applied = actual;
         }
@@ -337,24 +379,36 @@ impl Engine {
             server.ledger.push(Ask::Query, Owner::Adapt, None);
             server.unnamed = None;
         }
-        server.applied = Arc::clone(&self.session.settings);
-        if !replay.certain {
+        self.adapted_from = Some(std::mem::replace(&mut server.applied, Arc::clone(&self.session.settings)));
+        if !replay.harmless {
             self.stall = Stall::UntilAnswered;
             self.adapting = true;
         }
     }
 
-    /// A statement must not run under other settings, or as somebody else: the server is closed, and the client told.
-    pub(super) fn not_adapted(&self, refusal: &[u8]) -> Error {
+    /// A statement must not run under other settings, or as somebody else: the server is closed, and the client told. A
+    /// cancel request that came late, or another session's statement_timeout, is no reason: it is tried again.
+    pub(super) fn adapt_refused(&mut self, refusal: &[u8]) -> Result<(), Error> {
         let said = Fields::decode(refusal).ok();
+        let cancelled = said.as_ref().and_then(|fields| fields.get(field::SQLSTATE)) == Some(b"57014");
+        let before = self.adapted_from.take();
+        if let (Some(server), Some(before)) = (self.server.as_mut(), before)
+            && (!self.adapting || (cancelled && self.adapt_failures < MAX_FAILURES))
+        {
+            server.applied = before;
+            self.adapt_failures += u8::from(self.adapting);
+            return Ok(());
+        }
         let said = said.as_ref().and_then(|fields| fields.get(field::MESSAGE)).map(String::from_utf8_lossy).unwrap_or_default();
-        Error::new(ErrorKind::ServerLost, format!("this session's settings could not be restored on another server: {said}"))
-            .with_hint("Connect again. A role, or an object that a setting names, may have been dropped.")
+        let text = format!("this session's settings could not be restored on another server: {said}");
+        let hint = "Connect again. A role, or an object that a setting names, may have been dropped.";
+        Err(Error::new(ErrorKind::ServerLost, text).with_hint(hint))
     }
 
     /// Every statement, setting, cursor and lock of the session is gone.
     pub(super) fn discarded(&mut self) {
         self.session.discard_all();
+        self.sequences_discarded();
         self.forget_statements();
         let known = self.session.settings.iter().chain(self.session.startup.iter());
         let names: Vec<Box<str>> = known.map(|(name, _)| name.into()).collect();
@@ -365,6 +419,14 @@ impl Engine {
             let aftermath = self.aftermath.get_or_insert_default();
             aftermath.names.extend(names);
             aftermath.reset = true;
+        }
+    }
+
+    /// The transaction is over, or nobody can tell any more: what it has changed of what sessions begin with, those see that
+    /// are to come. After a ROLLBACK that costs some dials.
+    pub(super) fn settle_defaults(&mut self) {
+        if std::mem::take(&mut self.changes_defaults) {
+            self.shared.defaults_changed();
         }
     }
 
@@ -380,6 +442,7 @@ impl Engine {
         self.session.epoch = startup.epoch();
         self.session.settings = Arc::clone(&startup);
         self.session.startup = startup;
+        self.read_under_settings();
     }
 
     /// RESET ALL sets back what the client asked for at login, which its servers do not know: this is what it comes to.
@@ -415,6 +478,7 @@ impl Server {
         self.forget_statements();
         self.unnamed = None;
         self.litter.clear();
+        self.sequences = Sequences::Nobodys;
         self.applied = self.applied.discarded();
     }
 }

@@ -13,6 +13,7 @@ use crate::wire::frontend::{Query, tag};
 use super::depend::sees_names;
 use super::ledger::{Ask, Owner};
 use super::route::Route;
+use super::sequences::Before;
 use super::{Doubt, Engine, Rest, Sink, Stall, Taken, Want, synth};
 
 /// Messages up to this length are looked at whole; of longer ones only the head is, where a head is enough.
@@ -114,10 +115,7 @@ impl Engine {
         if header.tag == tag::TERMINATE {
             return Ok(Next::Wants(self.goodbye()));
         }
-        let named = header.tag == tag::PARSE && message.body.first().is_some_and(|byte| *byte != 0);
-        if named && self.session.statements.bytes() > STATEMENTS_MAX {
-            return Err(self.too_many_statements());
-        }
+        self.check_statements(&message)?;
         if let Some(next) = self.refuse_block(&message, rest, route) {
             return Ok(next);
         }
@@ -154,10 +152,15 @@ impl Engine {
     }
 
     /// They are kept here, so that every server can have them: one client must not take all memory there is.
-    fn too_many_statements(&self) -> Error {
+    fn check_statements(&self, message: &Message<'_>) -> Result<(), Error> {
+        let named = message.tag == tag::PARSE && message.body.first().is_some_and(|byte| *byte != 0);
+        if !named || self.session.statements.bytes() <= STATEMENTS_MAX {
+            return Ok(());
+        }
         let (count, limit) = (self.session.statements.len(), STATEMENTS_MAX >> 20);
         let text = format!("too many prepared statements: this session has {count}, which take more than {limit} MiB");
-        Error::new(ErrorKind::TooLarge, text).with_hint("Close statements that are not needed any more, or use unnamed ones.")
+        let error = Error::new(ErrorKind::TooLarge, text);
+        Err(error.with_hint("Close statements that are not needed any more, or use unnamed ones."))
     }
 
     /// Postgres answers what came before, and then reads on.
@@ -282,6 +285,8 @@ impl Engine {
             tag::FUNCTION_CALL => {
                 let class = self.shared.function_call();
                 self.note(&class);
+                self.sequences.note(Effects::OPAQUE);
+                self.follow_sequences(&class, Before::Query, route);
                 self.raise_fences();
                 self.send(Ask::FunctionCall, message, route);
             }
@@ -344,6 +349,7 @@ impl Engine {
             self.barrier = true;
         }
         self.note(&class);
+        self.follow_sequences(&class, Before::Query, route);
         self.raise_fences();
         let undo = self.drop_unnamed();
         let owner = self.reading_owner();
@@ -365,7 +371,7 @@ impl Engine {
     }
 
     fn barrier_at_boundary(&mut self) {
-        if std::mem::take(&mut self.barrier) {
+        if std::mem::take(&mut self.barrier) | self.sequences.end_batch() {
             self.stall = Stall::UntilAnswered;
         }
     }
@@ -391,8 +397,7 @@ impl Engine {
             self.unsettle();
         }
         if may_change_schema(class) {
-            self.shared.schema_changed();
-            self.changes_schema = true;
+            self.note_schema_change(class);
         }
         self.local_settings |= class.sets_local;
         self.note_for_cache(class);

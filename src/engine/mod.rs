@@ -36,11 +36,13 @@ mod intake;
 mod ledger;
 mod listen;
 mod own_names;
+mod parse_settings;
 mod read;
 mod renamed;
 mod replies;
 mod rewrite;
 mod route;
+mod sequences;
 mod server;
 mod shared;
 mod stale;
@@ -59,7 +61,7 @@ use crate::error::{Error, Severity};
 use crate::listen::Gate;
 use crate::pg::TransactionStatus;
 use crate::query::Statement;
-use crate::session::{Pin, Pins, Session};
+use crate::session::{Pin, Pins, Session, Settings};
 use crate::wire::Header;
 use crate::wire::frontend::tag;
 
@@ -68,6 +70,7 @@ use self::listen::Listening;
 use self::read::Reads;
 
 pub use self::ledger::{Ask, Desync, Ledger, Local, Owner, Receipt};
+pub use self::sequences::Sequences;
 pub use self::server::{Parameters, Server, StandIn};
 pub use self::shared::{CacheShared, Reader, Shared};
 
@@ -79,12 +82,22 @@ pub struct Engine {
     status: TransactionStatus,
     /// The transaction may change the schema: once more at its end, when others see it.
     changes_schema: bool,
+    /// The transaction may change with what sessions begin.
+    changes_defaults: bool,
+    /// And what statements run unnamed.
+    hides_code: bool,
+    /// The session has done so before.
+    makes_code: bool,
     /// A text that was not understood is outstanding.
     doubt: Option<Doubt>,
     /// What the transaction may leave behind, to be asked for at its end.
     aftermath: Option<Box<Aftermath>>,
     /// The server's settings are being changed, and nothing of the client is sent before that is done.
     adapting: bool,
+    /// The server's settings before that.
+    adapted_from: Option<Arc<Settings>>,
+    /// How often that was cancelled in a row.
+    adapt_failures: u8,
     /// The client's own statement that DEALLOCATE is about to drop.
     deallocating: Option<Box<[u8]>>,
     /// Something is outstanding after which `status` may be another.
@@ -111,6 +124,9 @@ pub struct Engine {
     /// The server is free to go.
     release: Option<Release>,
     reads: Option<Box<Reads>>,
+    sequences: sequences::Use,
+    /// With whose eyes the client reads since its login.
+    login: Arc<Reader>,
     listening: Option<Box<Listening>>,
     /// A statement that may listen has been prepared.
     may_listen: bool,
@@ -256,7 +272,8 @@ pub struct Tally {
 impl Engine {
     /// For a client that has just logged in.
     pub fn new(shared: Arc<Shared>, reader: Arc<Reader>, parameters: Arc<Parameters>, now: Instant) -> Self {
-        let reads = shared.cache.as_ref().map(|cache| Box::new(Reads::new(cache, reader)));
+        let reads = shared.cache.as_ref().map(|cache| Box::new(Reads::new(cache, Arc::clone(&reader))));
+        let sequences = sequences::Use::new(shared.next_epoch());
         let mut session = Session::new(shared.settings.none());
         if shared.session_mode {
             session.pins.add(Pin::SessionMode);
@@ -268,9 +285,14 @@ impl Engine {
             server: None,
             status: TransactionStatus::Idle,
             changes_schema: false,
+            changes_defaults: false,
+            hides_code: false,
+            makes_code: false,
             doubt: None,
             aftermath: None,
             adapting: false,
+            adapted_from: None,
+            adapt_failures: 0,
             deallocating: None,
             unsettled: false,
             unsettled_at: 0,
@@ -285,6 +307,8 @@ impl Engine {
             local_settings: false,
             release: None,
             reads,
+            sequences,
+            login: reader,
             listening: None,
             may_listen: false,
             pid: 0,
@@ -318,6 +342,7 @@ impl Engine {
         if !is_adapted {
             self.adapt();
         }
+        self.sequences_leased();
     }
 
     fn tell_parameters(&mut self, now: &Parameters) {
@@ -325,6 +350,7 @@ impl Engine {
             synth::parameter_status(name, value, &mut self.client_out);
         }
         self.parameters = Arc::new(now.clone());
+        self.sequences.renamed();
     }
 
     /// Whether a server is held.
@@ -383,6 +409,7 @@ impl Engine {
     /// [`Engine::on_server`].
     pub fn hang_up(&mut self) {
         self.abandon_reads();
+        self.settle_defaults();
         self.listening = None;
         let Some(server) = self.server.as_mut() else { return };
         // A batch without its Sync leaves an implicit transaction open, even when all of it is answered.
@@ -395,7 +422,12 @@ impl Engine {
         }
         server.dirty |= !self.session.pins.is_empty();
         self.session = Session::new(self.shared.settings.none());
-        if !self.tidy_server() {
+        let tidies = self.tidy_server();
+        // Nobody needs other settings there now; and which names it has heard of must not be forgotten.
+        if let Some(server) = self.server.as_ref() {
+            self.session.settings = Arc::clone(&server.applied);
+        }
+        if !tidies {
             self.release = Some(Release::Reuse);
         }
     }
@@ -409,6 +441,7 @@ impl Engine {
     /// `None` and not [`Engine::is_over`]: nothing tied the client to that server, and its session goes on without it.
     pub fn server_lost(&mut self, error: Error) -> Option<Error> {
         self.lose_reads();
+        self.settle_defaults();
         if !self.fatal {
             // It may have crashed, and what a crash takes with it (unlogged tables, commits that were not yet on disk) may
             // have been read.

@@ -7,16 +7,18 @@
 use std::sync::Arc;
 
 use crate::pg::TransactionStatus;
+use crate::plan::PlanId;
 use crate::query::{Kind, Statement};
 use crate::session::Pin;
 use crate::wire::Oids;
 use crate::wire::frontend::{self, Parse};
 
-use super::Engine;
 use super::depend::sees_names;
 use super::ledger::{Ask, Owner};
 use super::rewrite::inject_close;
 use super::route::Route;
+use super::undo::Undo;
+use super::{Engine, StandIn};
 
 impl Engine {
     /// The statement sees names: they are brought to the server as far as it needs them. `runs` = it is about to be run, and
@@ -31,8 +33,37 @@ impl Engine {
                     self.deallocate(name.as_bytes(), route);
                 }
             }
+            _ if class.sees_statements => {
+                if runs && self.may_materialise() {
+                    self.withdraw_plans(route);
+                    self.materialise(route);
+                }
+            }
             _ => self.materialise(route),
         }
+    }
+
+    /// The client is about to look at the statements of its server: those of others, and pgdial's own, are none of its
+    /// business.
+    fn withdraw_plans(&mut self, route: &mut Route<'_>) {
+        route.settle(&mut self.server_out);
+        let stand_in = self.shared.plans.stand_in();
+        let Some(server) = self.server.as_mut() else { return };
+        let plans: Vec<(PlanId, Box<[u8]>)> = server.plans.iter().map(|(id, name)| (id, name.into())).collect();
+        for (id, name) in plans {
+            let undo = Undo::Evicted { id, name: name.clone(), absent: false };
+            inject_close(server, &name, Some(undo), &mut self.server_out);
+            server.plans.remove(id);
+        }
+        if server.stand_in == StandIn::Ready {
+            inject_close(server, stand_in.as_bytes(), None, &mut self.server_out);
+            server.stand_in.lose();
+        }
+    }
+
+    /// In a failed transaction the statement will be refused, whatever there is to see or to deallocate.
+    fn may_materialise(&self) -> bool {
+        self.status != TransactionStatus::Failed || self.left_block
     }
 
     /// A statement of that name for Postgres to drop, if the client has one.
@@ -63,12 +94,12 @@ impl Engine {
             // What the names stand for afterwards is the server's to know.
             return self.session.statements.set_aside();
         }
-        // The statement will be refused, whatever there is to deallocate.
-        if self.status == TransactionStatus::Failed && !self.left_block {
+        if !self.may_materialise() {
             return;
         }
         self.session.materialised = true;
         self.pin(Pin::SqlPrepare);
+        self.look_for(Pin::SqlPrepare);
         self.sweep_litter(None, route);
         route.settle(&mut self.server_out);
         let (mut parses, stale) = self.own_names();

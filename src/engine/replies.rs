@@ -120,15 +120,9 @@ impl Engine {
                 self.failed(own, skipped);
                 let renamed = changed.or_else(|| self.renamed(body, told.as_ref(), hint));
                 self.fail_fill();
-                match owner {
-                    Owner::Own if self.survives(body) => return Ok(Sink::Drop),
-                    Owner::Own => return Err(broken("it refused a clean-up of ours")),
-                    Owner::Adapt => return Err(self.not_adapted(body)),
-                    Owner::Inquire => {
-                        self.inquiry_refused();
-                        return Ok(Sink::Drop);
-                    }
-                    Owner::Client | Owner::Capture | Owner::Inject | Owner::Learn => {}
+                if owner.is_ours() {
+                    self.refused_to_us(owner, body)?;
+                    return Ok(Sink::Drop);
                 }
                 self.passed_on(body);
                 route.settle(&mut self.client_out);
@@ -148,6 +142,20 @@ impl Engine {
             Receipt::Unasked => {
                 self.passed_on(body);
                 Ok(Sink::Client)
+            }
+        }
+    }
+
+    fn refused_to_us(&mut self, owner: Owner, error: &[u8]) -> Result<(), Error> {
+        match owner {
+            Owner::Adapt => self.adapt_refused(error),
+            Owner::Inquire => {
+                self.inquiry_refused();
+                Ok(())
+            }
+            Owner::Own if self.survives(error) => Ok(()),
+            Owner::Own | Owner::Client | Owner::Capture | Owner::Inject | Owner::Learn => {
+                Err(broken("it refused a clean-up of ours"))
             }
         }
     }
@@ -219,6 +227,9 @@ impl Engine {
             && let (Ok(name), Ok(value)) = (std::str::from_utf8(status.name), std::str::from_utf8(status.value))
         {
             server.parameters.set(name, value);
+            if name == "application_name" {
+                self.sequences.renamed();
+            }
             if !own && let Some(asked) = self.reset_to_startup(name, value) {
                 hidden = true;
                 if std::sync::Arc::make_mut(&mut self.parameters).set(name, &asked) {
@@ -269,7 +280,7 @@ impl Engine {
         self.rows += rows_of(body);
         match body {
             b"DISCARD ALL\0" => self.discarded(),
-            b"DISCARD SEQUENCES\0" => self.session.pins.remove(Pin::Sequence),
+            b"DISCARD SEQUENCES\0" => self.sequences_discarded(),
             b"COMMIT\0" | b"ROLLBACK\0" => self.left_block = true,
             b"DEALLOCATE\0" => self.deallocated(),
             b"DEALLOCATE ALL\0" => {
@@ -325,8 +336,11 @@ impl Engine {
     }
 
     fn settle_transaction(&mut self) {
-        if self.status == TransactionStatus::Idle && std::mem::take(&mut self.changes_schema) {
-            self.shared.schema_changed();
+        if self.status == TransactionStatus::Idle {
+            if std::mem::take(&mut self.changes_schema) {
+                self.shared.schema_changed(std::mem::take(&mut self.hides_code));
+            }
+            self.settle_defaults();
         }
         if let Some(statement) = self.running.take() {
             let rows = std::mem::take(&mut self.rows);
@@ -348,6 +362,7 @@ impl Engine {
         self.local_settings = false;
         self.adapting = false;
         if std::mem::take(&mut self.busy) {
+            self.adapt_failures = 0;
             self.tally.transactions += 1;
         }
         if self.inquire() {

@@ -19,6 +19,7 @@ use super::failed::requires;
 use super::intake::{Message, TEXT_MAX};
 use super::ledger::{Ask, Local, Owner};
 use super::route::Route;
+use super::sequences::Before;
 use super::undo::Undo;
 use super::{Engine, Server};
 
@@ -132,7 +133,7 @@ impl Engine {
             }
             self.provide_unnamed(route);
             if let Some(class) = self.session.statements.unnamed.as_ref().map(|unnamed| Arc::clone(&unnamed.class)) {
-                self.note_bound(&class);
+                self.note_bound(&class, route);
                 self.note_bound_settings(&class, &bind);
                 self.note_copy_of_unnamed();
             }
@@ -154,7 +155,7 @@ impl Engine {
             return self.drop_rest(message);
         }
         if !refused {
-            self.note_bound(&plan.class);
+            self.note_bound(&plan.class, route);
             self.note_bound_settings(&plan.class, &bind);
             self.note_copy(&plan.class, plan.text());
         }
@@ -164,6 +165,7 @@ impl Engine {
         if self.has_changed(bind.statement, &plan) && self.refuse_changed_bind(&bind, &plan, route) {
             return self.drop_rest(message);
         }
+        let plan = self.suited(plan);
         self.provide_for(bind.statement, &plan, route);
         route.settle(&mut self.server_out);
         let left = message.body.len();
@@ -185,6 +187,7 @@ impl Engine {
                     if self.has_changed(name, &plan) && self.refuse_changed(plan.described().parameters, route) {
                         return;
                     }
+                    let plan = self.suited(plan);
                     self.provide_for(name, &plan, route);
                     route.settle(&mut self.server_out);
                     Describe { target: Target::Statement, name: plan.name() }.encode(&mut self.server_out);
@@ -291,7 +294,7 @@ impl Engine {
         }
         self.tally.plan_misses += 1;
         self.make_room(plan, false, route);
-        self.write_parse(plan, Owner::Inject, Undo::Injected(plan.id()), route);
+        self.inject_parse(plan, route);
     }
 
     /// Closes what has to go before the plan is parsed: the plan itself if the server has it, the least used if it is full.
@@ -356,8 +359,9 @@ impl Engine {
     }
 
     /// What follows an Execute that changes which statements there are is not sent before its outcome is known.
-    fn note_bound(&mut self, class: &Arc<Statement>) {
+    fn note_bound(&mut self, class: &Arc<Statement>, route: &mut Route<'_>) {
         self.note(class);
+        self.follow_sequences(class, Before::Bind, route);
         self.copy_bound |= self.barrier;
     }
 

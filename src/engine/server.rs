@@ -8,6 +8,7 @@ use crate::session::{Defaults, Settings, UnnamedId};
 
 use super::ledger::Ledger;
 use super::listen::ServerSender;
+use super::sequences::Sequences;
 use super::shared::Reader;
 
 /// The protocol-level state of a server connection.
@@ -30,10 +31,15 @@ pub struct Server {
     pub ledger: Ledger,
     /// It has the statement that stands in for others in a failed transaction, see `failed`.
     pub stand_in: StandIn,
+    /// It may have a temporary schema. The schema stays when all in it is gone, and a session that has one is not quite like
+    /// one that has none.
+    pub temporary: bool,
     /// Session state was left behind: DISCARD ALL before anybody else gets it.
     pub dirty: bool,
     /// Something ran that DISCARD ALL does not undo: nobody else gets it.
     pub spoiled: bool,
+    /// Whose values its sequences may show.
+    pub(super) sequences: Sequences,
     /// It listens on channels of the client that has it.
     pub(super) listens: bool,
     /// Notifications of its client may be on their way to those who listen.
@@ -79,8 +85,10 @@ impl Server {
             unnamed: None,
             ledger: Ledger::default(),
             stand_in: StandIn::None,
+            temporary: false,
             dirty: false,
             spoiled: false,
+            sequences: Sequences::Nobodys,
             listens: false,
             notified: false,
             sender: None,

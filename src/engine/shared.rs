@@ -9,13 +9,16 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::cache::{Database, NoCache, PlanMemo, ReadPlan, Rules, read_plan};
+use crate::config::Currval;
 use crate::invalidation::{Footprint, Names, Scope, footprint};
 use crate::listen::Hub;
 use crate::plan::Plans;
 use crate::query::{
-    Classifier, Effects, FunctionClass, Routines, Snapshot, Statement, Traces, is_builtin_function, parse_search_path,
+    Classifier, Effects, FunctionClass, Kind, Routines, Snapshot, Statement, Traces, is_builtin_function, parse_search_path,
 };
 use crate::session::{Settings, SettingsTable};
+
+use super::sequences::Lookers;
 
 /// The fields of an ErrorResponse.
 pub(super) type Refusal = Vec<(u8, Vec<u8>)>;
@@ -40,9 +43,16 @@ pub struct Shared {
     pub routines: Box<dyn Fn() -> Option<Arc<Routines>> + Send + Sync>,
     /// Told that the schema may have changed: the routines are to be read again.
     pub routines_wanted: Arc<Notify>,
+    /// `[pool] currval`.
+    pub currval: Currval,
+    pub(super) lookers: Lookers,
+    /// Counts changes of what sessions begin with: one for the whole process, since a role has its defaults everywhere.
+    pub defaults: Arc<AtomicU64>,
     opaque: Arc<Statement>,
     function_call: Arc<Statement>,
     generation: AtomicU64,
+    /// The generation with which code may last have come that runs unnamed.
+    hidden: AtomicU64,
     /// The last 0A000 for changed columns that Postgres gave.
     refusal: Mutex<Option<Refusal>>,
     epochs: AtomicU64,
@@ -63,9 +73,13 @@ impl Shared {
             hub: None,
             routines: Box::new(|| None),
             routines_wanted: Arc::new(Notify::new()),
+            currval: Currval::Auto,
+            lookers: Lookers::default(),
+            defaults: Arc::default(),
             opaque: Arc::new(opaque),
             function_call: Arc::new(function_call),
             generation: AtomicU64::new(0),
+            hidden: AtomicU64::new(0),
             refusal: Mutex::new(None),
             epochs: AtomicU64::new(1),
         }
@@ -87,8 +101,18 @@ impl Shared {
     }
 
     /// A statement that may change the schema is on its way: plans parsed before it are not taken on trust any more.
-    pub(super) fn schema_changed(&self) {
-        self.generation.fetch_add(1, AcqRel);
+    /// `hides_code`: triggers and the like may be others.
+    pub(super) fn schema_changed(&self, hides_code: bool) {
+        let generation = self.generation.fetch_add(1, AcqRel) + 1;
+        if hides_code {
+            self.hidden.fetch_max(generation, AcqRel);
+        }
+        self.routines_wanted.notify_one();
+    }
+
+    /// Sessions begin otherwise from here on: servers opened before are not for clients that come later.
+    pub fn defaults_changed(&self) {
+        self.defaults.fetch_add(1, AcqRel);
         self.routines_wanted.notify_one();
     }
 
@@ -98,12 +122,19 @@ impl Shared {
         let own = || body.map(|body| body.traces.clone()).unwrap_or_default();
         let Some(routines) = (self.routines)() else {
             let known = statement.functions.iter().all(is_builtin_function) && body.is_none_or(|body| body.calls.is_empty());
-            return if known { Judged::Known(own()) } else { Judged::Unknown };
+            return match known {
+                true if self.hidden.load(Acquire) > 0 && may_run_hidden(statement) => Judged::Unseen,
+                true => Judged::Known(own()),
+                false => Judged::Unknown,
+            };
         };
         let current = routines.generation == self.schema_generation();
         let unread = body.is_some() && !current;
         if unread || !statement.functions.iter().all(|name| routines.knows(name, current)) {
             return if current { Judged::NoSuchFunction } else { Judged::Unknown };
+        }
+        if routines.generation < self.hidden.load(Acquire) && may_run_hidden(statement) {
+            return Judged::Unseen;
         }
         let mut traces = routines.traces(statement);
         if let Some(body) = body {
@@ -128,6 +159,23 @@ impl Shared {
     }
 }
 
+/// Whether code may run in it that it does not name. Other DDL does not: dumps hold thousands of those in a row.
+pub(super) fn may_run_hidden(statement: &Statement) -> bool {
+    let is_data = matches!(
+        statement.kind,
+        Kind::Select
+            | Kind::Insert
+            | Kind::Update
+            | Kind::Delete
+            | Kind::Merge
+            | Kind::Copy
+            | Kind::Truncate
+            | Kind::Declare
+            | Kind::Opaque
+    );
+    is_data && (statement.may_write || !statement.reads.is_empty() || !statement.operators.is_empty())
+}
+
 /// What is known of a statement's traces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Judged {
@@ -135,6 +183,8 @@ pub(super) enum Judged {
     Known(Traces),
     /// It names functions that are not Postgres's own, and what those do is not known at the moment.
     Unknown,
+    /// It names none, but triggers, views and the like are not known at the moment.
+    Unseen,
     /// It names a function that was not there when all of them were read, and nobody has changed the schema since.
     NoSuchFunction,
 }
@@ -352,7 +402,7 @@ mod tests {
         let Judged::Known(traces) = judged(&shared, "select sets()") else { panic!("it was read") };
         assert_eq!(traces.settings, ["a.b".into()]);
         assert_eq!(judged(&shared, "select never_seen()"), Judged::NoSuchFunction);
-        shared.schema_changed();
+        shared.schema_changed(true);
         assert_eq!(judged(&shared, "select sets()"), Judged::Unknown);
         assert_eq!(judged(&shared, "select now()"), Judged::Known(Traces::default()));
     }

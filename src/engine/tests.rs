@@ -4,6 +4,7 @@ mod ledger;
 mod listen;
 mod memory;
 mod plans;
+mod sequences;
 mod sessions;
 
 use std::collections::VecDeque;

@@ -30,6 +30,10 @@ impl Engine {
         }
         let restore = server.stand_in == StandIn::Lost && !stays;
         if restore {
+            // It may be there after all: a Close of it may have been skipped.
+            let name = self.shared.plans.stand_in();
+            Close { target: Target::Statement, name: name.as_bytes() }.encode(&mut self.server_out);
+            server.ledger.push(Ask::Close, Owner::Own, None);
             let text = self.shared.plans.stand_in_text();
             frontend::Query { text: text.as_bytes() }.encode(&mut self.server_out);
             server.ledger.push(Ask::Query, Owner::Own, None);

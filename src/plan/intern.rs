@@ -110,6 +110,11 @@ impl Plan {
         part(&mut self.described.lock());
     }
 
+    /// Under which settings it was parsed, see [`crate::session::Settings::epoch`].
+    pub fn epoch(&self) -> u64 {
+        self.key.epoch
+    }
+
     /// Declared parameter types, raw as in Parse.
     pub fn types(&self) -> &[u8] {
         &self.key.types
@@ -148,6 +153,11 @@ impl Plans {
     /// The name of a statement that lives only to be described.
     pub fn probe(&self) -> String {
         format!("{}0p", self.prefix)
+    }
+
+    /// The name of a statement, and of its portal, that live only for DISCARD SEQUENCES.
+    pub fn discarder(&self) -> String {
+        format!("{}0d", self.prefix)
     }
 
     /// What makes that statement. It takes more parameters than a client's ever would by mistake, so that a Bind with any

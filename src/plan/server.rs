@@ -66,6 +66,11 @@ impl ServerPlans {
         self.present.clear();
     }
 
+    /// All of them, with their names.
+    pub fn iter(&self) -> impl Iterator<Item = (PlanId, &[u8])> {
+        self.present.iter().map(|(id, present)| (*id, &*present.name))
+    }
+
     /// How many statements pgdial has on the server.
     pub fn len(&self) -> usize {
         self.present.len()

@@ -16,6 +16,8 @@ const MAX_PASSED_OVER: u32 = 16;
 pub struct Settings {
     /// The most connections, leased, idle and being dialled.
     pub size: usize,
+    /// So many of them may stay with their clients; each above that number may have one more connection opened in its stead.
+    pub max_pinned: usize,
     /// Idle connections kept for the set that was asked for last.
     pub min_idle: usize,
     /// Which idle connection is next.
@@ -84,13 +86,15 @@ pub struct Ledger<C, W> {
     leased: usize,
     idle: usize,
     connecting: usize,
+    /// Leased ones that stay with their clients.
+    pinned: usize,
     waiting: usize,
     generation: u64,
     next_seq: u64,
     /// Waits are counted from here if they began earlier, so that a pause costs no client its turn.
     resumed: Option<Instant>,
     totals: Totals,
-    /// `size`, or after a reload to a smaller one what is left above it.
+    /// The capacity, or after it has shrunk what is left above it.
     ceiling: usize,
 }
 
@@ -106,6 +110,7 @@ impl<C, W> Ledger<C, W> {
             leased: 0,
             idle: 0,
             connecting: 0,
+            pinned: 0,
             waiting: 0,
             generation: 0,
             next_seq: 0,
@@ -193,6 +198,29 @@ impl<C, W> Ledger<C, W> {
         conn
     }
 
+    /// A leased connection stays with its client from here on: others may need one in its stead, so ask `due` next. False:
+    /// there are as many extra ones as there may be, and it must be closed.
+    #[must_use]
+    pub fn pin(&mut self) -> bool {
+        if self.pinned >= self.settings.max_pinned + self.settings.size {
+            return false;
+        }
+        self.pinned += 1;
+        self.ceiling = self.ceiling.max(self.capacity());
+        true
+    }
+
+    /// It does not any more. Idle connections that are too many now are returned for closing.
+    pub fn unpin(&mut self) -> Vec<C> {
+        self.pinned -= 1;
+        self.shrink()
+    }
+
+    /// Connections that stay with their clients.
+    pub fn pinned(&self) -> usize {
+        self.pinned
+    }
+
     /// A dial succeeded. `max_lifetime` is this connection's own, jitter included; zero = for ever.
     #[expect(clippy::needless_pass_by_value, reason = "a permit is spent here")]
     pub fn connected(&mut self, permit: ConnectPermit, conn: C, max_lifetime: Duration, now: Instant) -> Given<C, W> {
@@ -236,7 +264,7 @@ impl<C, W> Ledger<C, W> {
             return due;
         }
         while let Some(set) = self.next_to_grow(now) {
-            if self.total() >= self.settings.size {
+            if self.total() >= self.capacity() {
                 // The invariant makes every idle connection one that this waiter cannot use.
                 match self.evict_longest_idle(CloseReason::OtherSet) {
                     Some(conn) => due.close.push(conn),
@@ -272,6 +300,11 @@ impl<C, W> Ledger<C, W> {
         self.state
     }
 
+    /// The set asked for last.
+    pub fn home(&self) -> SetId {
+        self.home
+    }
+
     /// The settings in force.
     pub fn settings(&self) -> &Settings {
         &self.settings
@@ -296,7 +329,7 @@ impl<C, W> Ledger<C, W> {
         if tag.generation != self.generation {
             return Some(CloseReason::Reconnect);
         }
-        if self.total() >= self.settings.size {
+        if self.total() >= self.capacity() {
             return Some(CloseReason::PoolSize);
         }
         tag.expires.filter(|expires| *expires <= now).map(|_| CloseReason::MaxLifetime)
@@ -358,6 +391,11 @@ impl<C, W> Ledger<C, W> {
         self.part_mut(held.tag.set).live -= 1;
         self.totals.closed(reason);
         held.conn
+    }
+
+    /// `size`, and one for each pin above `max_pinned`: clients without a pin share `size - max_pinned`, whatever others do.
+    fn capacity(&self) -> usize {
+        self.settings.size + self.pinned.saturating_sub(self.settings.max_pinned)
     }
 
     fn total(&self) -> usize {

@@ -13,7 +13,8 @@
 //! ```
 //!
 //! Invariants, asserted after each operation in debug builds:
-//! * leased + idle + connecting <= size (after a reload to a smaller size the excess only shrinks);
+//! * leased + idle + connecting <= size, and one more for each pin above `max_pinned` (when that becomes less, the excess only
+//!   shrinks);
 //! * a waiter and an idle connection of its set never coexist, so nobody can overtake the queue.
 
 mod backoff;

@@ -1,6 +1,7 @@
 //! Floor 1. The ledger's rules, one by one. Connections and waiters are numbers; time is what the test says.
 
 mod model;
+mod pins;
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,15 @@ const A: SetId = SetId(0);
 const B: SetId = SetId(1);
 
 fn settings(size: usize) -> Settings {
-    Settings { size, min_idle: 0, order: IdleOrder::Lifo, checkout_timeout: 5 * S, idle_timeout: 600 * S, check_delay: 30 * S }
+    Settings {
+        size,
+        max_pinned: size / 2,
+        min_idle: 0,
+        order: IdleOrder::Lifo,
+        checkout_timeout: 5 * S,
+        idle_timeout: 600 * S,
+        check_delay: 30 * S,
+    }
 }
 
 fn books(size: usize) -> (Books, Instant) {

@@ -21,7 +21,7 @@ pub enum CloseReason {
     MaxLifetime,
     /// Made room for a client with other startup parameters.
     OtherSet,
-    /// The pool was made smaller.
+    /// The pool was made smaller, or an extra server for pinned clients is not needed any more.
     PoolSize,
     /// RECONNECT, or the address or password of the server changed.
     Reconnect,

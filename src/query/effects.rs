@@ -5,7 +5,7 @@ use std::ops::{BitOr, BitOrAssign};
 
 /// A set of session effects: what may outlive the transaction that ran the statement.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Effects(u16);
+pub struct Effects(u32);
 
 impl Effects {
     /// Nothing is left behind.
@@ -28,7 +28,7 @@ impl Effects {
     pub const LOAD: Self = Self(1 << 7);
     /// `setseed()`, or SET seed.
     pub const SETSEED: Self = Self(1 << 8);
-    /// `nextval()`, `setval()`, or a look at `currval()` or `lastval()`.
+    /// `nextval()`, `setval()`; in a function's body also what may run a default: INSERT, MERGE, COPY, SET .. = DEFAULT.
     pub const SEQUENCE: Self = Self(1 << 9);
     /// SQL-level DEALLOCATE.
     pub const DEALLOCATE: Self = Self(1 << 10);
@@ -41,9 +41,14 @@ impl Effects {
     pub const OPAQUE: Self = Self(1 << 12);
     /// Settings whose names cannot be told: `set_config()` of a name that is not a literal, RESET ALL, in a function's body.
     pub const OPAQUE_SETTING: Self = Self(1 << 14);
+    /// ALTER ROLE .. SET, ALTER DATABASE .. SET, ALTER SYSTEM: with what sessions begin that are to come.
+    pub const DEFAULTS: Self = Self(1 << 16);
+
+    /// A look at `currval()` or `lastval()`.
+    pub const CURRVAL: Self = Self(1 << 15);
 
     /// All of them, with the word for metrics, logs and docs.
-    pub const WORDS: [(Self, &'static str); 15] = [
+    pub const WORDS: [(Self, &'static str); 17] = [
         (Self::SETTING, "setting"),
         (Self::ROLE, "role"),
         (Self::PREPARE, "prepare"),
@@ -59,6 +64,8 @@ impl Effects {
         (Self::OPAQUE, "opaque"),
         (Self::RESTORE, "restore"),
         (Self::OPAQUE_SETTING, "opaque_setting"),
+        (Self::CURRVAL, "currval"),
+        (Self::DEFAULTS, "defaults"),
     ];
 
     /// Whether every effect of `other` is in this set.

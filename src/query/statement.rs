@@ -266,12 +266,16 @@ pub struct Statement {
     pub value_functions: bool,
     /// A string literal that may be read as now, today, tomorrow, yesterday or allballs.
     pub time_words: bool,
+    /// A column is set to its DEFAULT.
+    pub assigns_default: bool,
     /// INSERT, UPDATE, DELETE or MERGE in a WITH, at any depth.
     pub writes_in_cte: bool,
     /// xmin, ctid, tableoid and their like.
     pub system_columns: bool,
     /// TABLESAMPLE.
     pub sampling: bool,
+    /// It looks at `pg_prepared_statements`.
+    pub sees_statements: bool,
     /// It looks at what its session is to Postgres: `pg_backend_pid()`, `pg_prepared_statements`, `current_query()`, ..
     pub sees_session: bool,
     /// SET LOCAL, or `set_config()`: for the rest of the transaction names and literals may mean something else.
@@ -290,6 +294,8 @@ pub struct Statement {
     pub shown: Shown,
     /// It can commit by itself, or may be half done when it fails: CALL, DO, VACUUM, CONCURRENTLY, several statements.
     pub self_committing: bool,
+    /// It may leave code behind that later statements run without naming it: a trigger, a view, a default, another body of a function.
+    pub hides_code: bool,
 }
 
 /// A text to be shown. It is no part of what a statement does: all are equal.
@@ -329,12 +335,14 @@ impl Statement {
             effects: Effects::OPAQUE,
             may_write: true,
             self_committing: true,
+            hides_code: true,
             locking: true,
             value_functions: true,
             time_words: true,
             writes_in_cte: true,
             system_columns: true,
             sampling: true,
+            sees_statements: false,
             sees_session: true,
             sets_local: true,
             parameters: None,
@@ -370,9 +378,11 @@ impl Statement {
             locking: false,
             value_functions: false,
             time_words: false,
+            assigns_default: false,
             writes_in_cte: false,
             system_columns: false,
             sampling: false,
+            sees_statements: false,
             sees_session: false,
             sets_local: false,
             listens: Vec::new(),
@@ -380,6 +390,7 @@ impl Statement {
             single_read: false,
             may_write: false,
             self_committing: false,
+            hides_code: false,
             parameters: Some(0),
             shown: Shown::default(),
         }

@@ -1,5 +1,7 @@
 //! Floor 3. A connection to Postgres as the pool keeps it: the socket, and what is known of the session on it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Acquire};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -21,6 +23,10 @@ pub struct ServerConn {
     pub state: Option<Box<Server>>,
     /// What the console says of it.
     pub card: Place,
+    /// Changes of the defaults (ALTER ROLE .. SET) that its session has seen at its beginning.
+    pub opened: u64,
+    /// The same of the newest server of its set: older ones are not given to anybody any more.
+    pub newest: Arc<AtomicU64>,
 }
 
 impl ServerConn {
@@ -57,7 +63,7 @@ impl ServerConn {
 impl PooledConn for Box<ServerConn> {
     fn is_usable(&mut self) -> bool {
         let clean = self.state.as_ref().is_some_and(|state| state.ledger.is_idle() && !state.spoiled);
-        clean && self.stream.idle() == Idle::Quiet
+        clean && self.opened >= self.newest.load(Acquire) && self.stream.idle() == Idle::Quiet
     }
 
     async fn probe(&mut self) -> bool {

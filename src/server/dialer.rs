@@ -1,8 +1,7 @@
 //! Floor 3. Makes the connections of one pool, and remembers what Postgres said at login for clients that come later.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -12,12 +11,17 @@ use crate::engine::{Parameters, Reader, Server, StandIn};
 use crate::error::{Error, Kind, Result};
 use crate::pool::SetId;
 use crate::query::parse_search_path;
-use crate::session::Defaults;
+use crate::session::{Defaults, push_literal};
 
 use super::card::Cards;
 use super::conn::ServerConn;
 use super::dial::{Dialed, Login, Target, dial};
 use super::pool::{Connector, ServerPool};
+
+mod sets;
+
+pub use self::sets::{Seat, Set};
+use self::sets::{Sets, Sort};
 
 /// Startup parameters of a client, in the order it sent them; `user`, `database` and protocol options left out.
 pub type Startup = Vec<(Box<str>, Box<str>)>;
@@ -31,6 +35,8 @@ pub struct Dialer {
     read_settings: bool,
     /// What every server has to have prepared, in the modes in which a client's statements are on more than one.
     stand_in: Option<String>,
+    /// Counts changes of what sessions begin with.
+    generation: Arc<AtomicU64>,
     clients: AtomicUsize,
     cards: Arc<Cards>,
     sets: Mutex<Sets>,
@@ -56,33 +62,11 @@ pub struct Account {
     pub database: Box<str>,
 }
 
-/// What tells one set of servers from another: what they are opened with, and the names of settings that users made up and
-/// that they may have heard of. Such a name stays known to a server for good, so no client without it may get there.
-type Sort = (Startup, Box<[Box<str>]>);
-
 impl Account {
     /// A connection outside any pool.
     pub async fn dial(&self, target: &Target, parameters: Startup) -> Result<Dialed> {
         dial(target, &Login::new(&self.user, Arc::clone(&self.credentials), &self.database, parameters)).await
     }
-}
-
-#[derive(Default)]
-struct Sets {
-    by_sort: HashMap<Sort, SetId, foldhash::fast::RandomState>,
-    by_id: HashMap<SetId, Arc<Set>, foldhash::fast::RandomState>,
-    last: u32,
-}
-
-/// One set of startup parameters, and what servers with it report.
-pub struct Set {
-    /// Which one.
-    pub id: SetId,
-    /// Settings that users made up and that its servers may know, sorted.
-    pub names: Box<[Box<str>]>,
-    startup: Startup,
-    login: Login,
-    known: Mutex<Option<Known>>,
 }
 
 /// What a login brought to light.
@@ -94,30 +78,34 @@ pub struct Known {
     pub reader: Arc<Reader>,
     /// The values of all settings that a session may change.
     pub defaults: Arc<Defaults>,
-}
-
-impl Set {
-    /// What is known, once a server has been dialled.
-    pub fn known(&self) -> Option<Known> {
-        self.known.lock().clone()
-    }
+    /// What the startup parameters have set, in Postgres's words.
+    pub given: Arc<[(Box<str>, Box<str>)]>,
 }
 
 impl Dialer {
-    /// For one user of one database.
-    pub fn new(target: Target, account: Account, plans_per_server: usize, read_settings: bool, stand_in: Option<String>) -> Self {
+    /// For one user of one database. `generation`: counts changes of what sessions begin with.
+    pub fn new(
+        target: Target,
+        account: Account,
+        plans_per_server: usize,
+        read_settings: bool,
+        stand_in: Option<String>,
+        generation: Arc<AtomicU64>,
+    ) -> Self {
         let dialer = Self {
             target,
             account,
             plans_per_server,
             read_settings,
             stand_in,
+            generation,
             clients: AtomicUsize::new(0),
             cards: Arc::default(),
             sets: Mutex::default(),
         };
         // Servers kept warm before anybody has come are for clients that send nothing of their own.
-        dialer.sets.lock().add(SetId::default(), (Startup::new(), Box::default()), &dialer.account, None);
+        let sort = Sort { born: dialer.generation(), ..Sort::default() };
+        dialer.sets.lock().add(SetId::default(), sort, None, &dialer.account);
         dialer
     }
 
@@ -147,33 +135,23 @@ impl Dialer {
         &self.target
     }
 
-    /// The set with these startup parameters. It is forgotten some time after its last client has gone.
-    pub fn set(&self, startup: Startup) -> Result<Arc<Set>> {
-        self.set_of((startup, Box::default()), None)
+    /// Which servers a client with these startup parameters gets: some of its own, if fewer than `places` others have.
+    pub fn seat(&self, startup: Startup, places: usize) -> Result<Seat> {
+        self.sets.lock().seat(startup, self.generation(), places, &self.account)
     }
 
     /// The set like `set` whose servers may know these settings that users made up. Names are sorted.
     pub fn with_names(&self, set: &Set, names: Box<[Box<str>]>) -> Result<Arc<Set>> {
-        self.set_of((set.startup.clone(), names), set.known())
+        self.sets.lock().derived(set, names, &self.account)
     }
 
-    fn set_of(&self, sort: Sort, known: Option<Known>) -> Result<Arc<Set>> {
-        let mut sets = self.sets.lock();
-        if let Some(set) = sets.by_sort.get(&sort).and_then(|id| sets.by_id.get(id)) {
-            return Ok(Arc::clone(set));
-        }
-        sets.sweep();
-        if sets.by_id.len() >= MAX_SETS {
-            return Err(Error::new(Kind::Limit, "too many different sets of startup parameters are in use")
-                .with_hint("Let clients share application_name and options."));
-        }
-        sets.last += 1;
-        let id = SetId(sets.last);
-        Ok(sets.add(id, sort, &self.account, known))
+    /// Changes of the defaults so far.
+    fn generation(&self) -> u64 {
+        self.generation.load(Acquire)
     }
 
     fn by_id(&self, id: SetId) -> Option<Arc<Set>> {
-        self.sets.lock().by_id.get(&id).cloned()
+        self.sets.lock().by_id(id).cloned()
     }
 
     /// Reads what Postgres does not report: under which settings this session reads.
@@ -223,6 +201,23 @@ impl Dialer {
     }
 }
 
+impl Dialer {
+    /// The settings that the startup parameters have set: another server can be given them with SET.
+    async fn given(&self, dialed: &mut Dialed, set: &Set) -> Result<Arc<[(Box<str>, Box<str>)]>> {
+        let Some(names) = set.asked.as_ref().filter(|names| !names.is_empty()) else { return Ok(Arc::default()) };
+        let mut text = String::new();
+        for name in names {
+            text.push_str(if text.is_empty() { "SELECT " } else { ", " });
+            text.push_str("pg_catalog.current_setting(");
+            push_literal(name, &mut text);
+            text.push_str(", true)");
+        }
+        let values = dialed.query(&text).await?.into_iter().next().unwrap_or_default();
+        let pairs = names.iter().zip(values).filter_map(|(name, value)| Some((name.clone(), value?.into())));
+        Ok(pairs.collect())
+    }
+}
+
 impl Connector for Dialer {
     type Conn = Box<ServerConn>;
 
@@ -233,6 +228,7 @@ impl Connector for Dialer {
         let mut dialed = dial(&self.target, &set.login).await?;
         let reader = self.reader(&mut dialed, &set).await?;
         let defaults = self.defaults(&mut dialed, &set).await?;
+        let given = self.given(&mut dialed, &set).await?;
         if let Some(text) = &self.stand_in {
             dialed.query(text).await?;
         }
@@ -241,34 +237,22 @@ impl Connector for Dialer {
             parameters: Arc::new(parameters.clone()),
             reader: Arc::clone(&reader),
             defaults: Arc::clone(&defaults),
+            given,
         });
+        // Behind the dial: what has changed meanwhile it may have or not, and older ones have not.
+        let opened = self.generation();
+        set.newest.fetch_max(opened, AcqRel);
         let pid = dialed.key.as_ref().map_or(0, |key| key.pid);
         let card = self.cards.add(&dialed.stream, pid, Instant::now());
         let mut state = Server::new(dialed.key, parameters, reader, self.plans_per_server);
         state.defaults = defaults;
         state.stand_in = if self.stand_in.is_some() { StandIn::Ready } else { StandIn::None };
-        Ok(Box::new(ServerConn { stream: dialed.stream, state: Some(Box::new(state)), card }))
-    }
-}
-
-impl Sets {
-    fn add(&mut self, id: SetId, sort: Sort, account: &Account, known: Option<Known>) -> Arc<Set> {
-        let (startup, names) = sort.clone();
-        let login = Login::new(&account.user, Arc::clone(&account.credentials), &account.database, startup.clone());
-        let set = Arc::new(Set { id, names, startup, login, known: Mutex::new(known) });
-        self.by_sort.insert(sort, id);
-        self.by_id.insert(id, Arc::clone(&set));
-        set
+        let newest = Arc::clone(&set.newest);
+        Ok(Box::new(ServerConn { stream: dialed.stream, state: Some(Box::new(state)), card, opened, newest }))
     }
 
-    /// Sets that no client uses. Their idle servers end by their own limits.
-    fn sweep(&mut self) {
-        if self.by_id.len() < MAX_SETS / 2 {
-            return;
-        }
-        self.by_id.retain(|id, set| *id == SetId::default() || Arc::strong_count(set) > 1);
-        let by_id = &self.by_id;
-        self.by_sort.retain(|_, id| by_id.contains_key(id));
+    fn is_current(&self, id: SetId) -> bool {
+        self.sets.lock().by_id(id).is_some_and(|set| set.born == self.generation())
     }
 }
 
@@ -283,5 +267,3 @@ const DEFAULTS: &str = "SELECT name, pg_catalog.current_setting(name) FROM pg_ca
     WHERE context IN ('user', 'superuser', 'backend', 'superuser-backend') \
     UNION ALL SELECT 'role', pg_catalog.current_setting('role') \
     UNION ALL SELECT 'session_authorization', pg_catalog.current_setting('session_authorization')";
-
-const MAX_SETS: usize = 4096;

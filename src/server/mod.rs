@@ -13,6 +13,6 @@ pub use cancel::{Doing, Holding, Registry, Slot};
 pub use card::{Cards, ClientCard, Place, ServerCard};
 pub use conn::ServerConn;
 pub use dial::Target;
-pub use dialer::{Account, Dialer, Guest, Known, Set, Startup};
+pub use dialer::{Account, Dialer, Guest, Known, Seat, Set, Startup};
 pub use fanout::Fanout;
 pub use pool::{Checkout, Disposition, Lease, Options, ServerPool, Snapshot, Ticket};

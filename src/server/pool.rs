@@ -15,7 +15,6 @@ mod tests;
 
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -37,6 +36,11 @@ pub trait Connector: Send + Sync + 'static {
 
     /// Dials and logs in with the startup parameters of `set`. An error's message is shown to the clients that wait.
     fn connect(&self, set: SetId) -> impl Future<Output = Result<Self::Conn>> + Send;
+
+    /// Whether clients to come may get connections of `set`: of others none is dialled before somebody waits for it.
+    fn is_current(&self, _set: SetId) -> bool {
+        true
+    }
 }
 
 /// A connection as the pool sees it.
@@ -81,6 +85,7 @@ impl From<&config::Pool> for Options {
     fn from(pool: &config::Pool) -> Self {
         let settings = Settings {
             size: pool.size,
+            max_pinned: pool.pinned_of(pool.size),
             min_idle: pool.min_idle,
             order: pool.order,
             checkout_timeout: pool.checkout_timeout,
@@ -107,7 +112,6 @@ struct Inner<K: Connector> {
     ledger: Mutex<Books<K>>,
     /// Read once per dial.
     dialling: Mutex<Dialling>,
-    pinned: AtomicUsize,
     /// Something was closed: whoever waits for the pool to be empty looks again.
     closed: Notify,
     runtime: Handle,
@@ -147,7 +151,6 @@ impl<K: Connector> ServerPool<K> {
             connector,
             ledger: Mutex::new(Ledger::new(settings)),
             dialling: Mutex::new(Dialling { connect_timeout, max_lifetime, failure: None }),
-            pinned: AtomicUsize::new(0),
             closed: Notify::new(),
             runtime: Handle::current(),
         }))
@@ -205,14 +208,29 @@ impl<K: Connector> ServerPool<K> {
             counts: ledger.counts(Instant::now()),
             totals: ledger.totals().clone(),
             state: ledger.state(),
-            pinned: self.pinned(),
+            pinned: ledger.pinned(),
             dial_failure,
         }
     }
 
     /// Leases marked as pinned.
     pub fn pinned(&self) -> usize {
-        self.0.pinned.load(Ordering::Relaxed)
+        self.0.ledger.lock().pinned()
+    }
+
+    /// One more lease stays with its client. False: there are too many of those.
+    fn pin(&self) -> bool {
+        let mut ledger = self.0.ledger.lock();
+        let pinned = ledger.pin();
+        let due = ledger.due(Instant::now());
+        drop(ledger);
+        self.start(due);
+        pinned
+    }
+
+    fn unpin(&self) {
+        let surplus = self.0.ledger.lock().unpin();
+        self.close_all(surplus);
     }
 
     fn take_back(&self, mut held: Held<K::Conn>) {

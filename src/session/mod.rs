@@ -6,6 +6,7 @@
 
 mod pin;
 mod settings;
+mod startup;
 mod statements;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use crate::query::Statement;
 pub use pin::{Pin, Pins};
 
 pub use settings::{Defaults, Replay, Settings, SettingsTable, is_askable, is_custom, push_literal};
+pub use startup::startup_settings;
 pub use statements::{Statements, Unnamed, UnnamedId};
 
 /// The state of one client's session.

@@ -22,7 +22,7 @@ pub enum Pin {
     SqlPrepare,
     /// A library was loaded, or the random seed set.
     Backend,
-    /// currval() or lastval() is in use.
+    /// A sequence may have been advanced, and currval() or lastval() is in use.
     Sequence,
     /// Something ran whose effect on the session is not known.
     Opaque,
@@ -128,7 +128,6 @@ impl Pins {
             (Effects::PREPARE, Pin::SqlPrepare),
             (Effects::LOAD, Pin::Backend),
             (Effects::SETSEED, Pin::Backend),
-            (Effects::SEQUENCE, Pin::Sequence),
             (Effects::OPAQUE, Pin::Opaque),
         ] {
             if effects.contains(effect) {

@@ -32,7 +32,9 @@ pub struct SettingsTable {
 #[derive(Default)]
 struct Known {
     settings: HashMap<Box<[Pair]>, Weak<Settings>, foldhash::fast::RandomState>,
-    epochs: HashMap<Box<[Pair]>, u64, foldhash::fast::RandomState>,
+    epochs: HashMap<Arc<[Pair]>, u64, foldhash::fast::RandomState>,
+    /// The same, the other way round.
+    by_epoch: HashMap<u64, Arc<[Pair]>, foldhash::fast::RandomState>,
     /// Epochs ever given out.
     last: u64,
     sweep_at: usize,
@@ -45,8 +47,8 @@ pub struct Replay {
     pub encoding: Option<String>,
     /// One Query; empty when there is nothing to do.
     pub text: String,
-    /// Postgres cannot refuse it: the client's own statement may stand right behind it.
-    pub certain: bool,
+    /// It changes nothing about how statements run: the client's own may stand right behind it.
+    pub harmless: bool,
 }
 
 /// The settings under which literals and names are read when a statement is parsed.
@@ -69,33 +71,9 @@ const AT_PARSE: [&str; 16] = [
     "xmloption",
 ];
 
-/// A value that one session of a user could set, every session of that user can, whatever has happened since.
-const CERTAIN: [&str; 24] = [
-    "application_name",
-    "bytea_output",
-    "client_min_messages",
-    "cursor_tuple_fraction",
-    "datestyle",
-    "enable_hashagg",
-    "enable_hashjoin",
-    "enable_indexscan",
-    "enable_mergejoin",
-    "enable_nestloop",
-    "enable_seqscan",
-    "extra_float_digits",
-    "idle_in_transaction_session_timeout",
-    "intervalstyle",
-    "jit",
-    "lock_timeout",
-    "plan_cache_mode",
-    "random_page_cost",
-    "search_path",
-    "standard_conforming_strings",
-    "statement_timeout",
-    "synchronous_commit",
-    "timezone",
-    "work_mem",
-];
+/// Any replay may fail: a cancel request that comes late, or another session's statement_timeout, hits it like a statement. So
+/// only what changes no statement is sent in one write with the client's own.
+const HARMLESS: [&str; 1] = ["application_name"];
 
 /// Lists that SET would take for one name.
 const LISTS: [&str; 5] =
@@ -140,11 +118,11 @@ impl Settings {
 
     /// What brings a server from these settings to `wanted`.
     pub fn replay(&self, wanted: &Self) -> Replay {
-        let mut replay = Replay { certain: true, ..Replay::default() };
+        let mut replay = Replay { harmless: true, ..Replay::default() };
         let differs = |name: &str| self.get(name) != wanted.get(name);
         let identity = differs(ROLE) || differs(AUTHORIZATION);
         if identity {
-            replay.certain = false;
+            replay.harmless = false;
             if self.get(AUTHORIZATION).is_some() {
                 replay.text.push_str("RESET SESSION AUTHORIZATION;");
             }
@@ -173,7 +151,7 @@ impl Settings {
 
 impl Replay {
     fn add(&mut self, name: &str, value: Option<&str>) {
-        self.certain &= CERTAIN.binary_search(&name).is_ok();
+        self.harmless &= HARMLESS.contains(&name);
         if name == "client_encoding" {
             let mut text = String::new();
             push_setting(name, value, &mut text);
@@ -282,6 +260,11 @@ impl SettingsTable {
         Arc::clone(&self.none)
     }
 
+    /// The settings that decide what a text means, of all that share this epoch. None: it is one session's own, or forgotten.
+    pub fn at_parse(&self, epoch: u64) -> Option<Arc<[Pair]>> {
+        if epoch == 0 { Some(Arc::default()) } else { self.known.lock().by_epoch.get(&epoch).cloned() }
+    }
+
     /// The settings with these values. Names must be lower case; the last of equal names counts.
     pub fn intern(&self, pairs: impl IntoIterator<Item = (Box<str>, Box<str>)>) -> Arc<Settings> {
         let mut sorted = std::collections::BTreeMap::new();
@@ -295,7 +278,7 @@ impl SettingsTable {
             return settings;
         }
         known.sweep();
-        let at_parse: Box<[Pair]> = pairs.iter().filter(|(name, _)| AT_PARSE.binary_search(&&**name).is_ok()).cloned().collect();
+        let at_parse: Arc<[Pair]> = pairs.iter().filter(|(name, _)| AT_PARSE.binary_search(&&**name).is_ok()).cloned().collect();
         let epoch = if at_parse.is_empty() { 0 } else { known.epoch(at_parse) };
         let settings = Arc::new(Settings { pairs: pairs.clone(), epoch });
         known.settings.insert(pairs, Arc::downgrade(&settings));
@@ -304,14 +287,19 @@ impl SettingsTable {
 }
 
 impl Known {
-    fn epoch(&mut self, at_parse: Box<[Pair]>) -> u64 {
+    fn epoch(&mut self, at_parse: Arc<[Pair]>) -> u64 {
+        if let Some(epoch) = self.epochs.get(&at_parse) {
+            return *epoch;
+        }
         // A number is never given twice, so what is forgotten costs a statement prepared once more.
         if self.epochs.len() >= MAX_EPOCHS {
             self.epochs.clear();
+            self.by_epoch.clear();
         }
-        let next = EPOCHS + self.last;
-        let epoch = *self.epochs.entry(at_parse).or_insert(next);
-        self.last += u64::from(epoch == next);
+        let epoch = EPOCHS + self.last;
+        self.last += 1;
+        self.epochs.insert(Arc::clone(&at_parse), epoch);
+        self.by_epoch.insert(epoch, at_parse);
         epoch
     }
 

@@ -2,13 +2,16 @@
 
 use crate::support::pgdial::{Config, Pgdial};
 use crate::support::postgres::Postgres;
+use crate::support::process::eventually;
 
 /// Clients that do what drivers do all day must share one server: a pin would starve the others.
 #[test]
 fn everyday_statements_pin_nobody() {
     let postgres = Postgres::shared();
     let database = postgres.database("pins");
-    postgres.client("app", &database).rows("create table t (a int, b text)");
+    postgres
+        .client("app", &database)
+        .rows("create table t (a int, b text); create sequence s; create table numbered (id serial, b text)");
     let config = Config::new(postgres, &database).pool(1).text("pool", "checkout_timeout", "2s");
     let pgdial = Pgdial::start(&config);
     let bulk: Vec<String> = (0..20_000).map(|n| format!("({n}, 'row {n}')")).collect();
@@ -20,6 +23,10 @@ fn everyday_statements_pin_nobody() {
         "select pg_advisory_unlock_all(); close all; unlisten *; reset all",
         "deallocate all",
         "begin; set local work_mem = '8MB'; select 1; commit",
+        "select nextval('s'), setval('s', 7)",
+        "insert into numbered (b) values ('x'), ('y')",
+        "update numbered set id = default",
+        "do $$ begin perform nextval('s'); end $$",
         "discard all",
         &bulk,
     ];
@@ -52,3 +59,44 @@ fn a_function_made_elsewhere_leaves_nothing_to_others() {
     assert_eq!(two.rows("select current_setting('elsewhere.app', true) is null"), [[Some("t".to_owned())]]);
     assert_eq!(one.rows("select current_setting('elsewhere.app', true)"), [[Some("mine".to_owned())]]);
 }
+
+/// Each pin beyond the share is made up for by an extra server; the client that would need one too many is told why.
+#[test]
+fn pinned_clients_leave_room_for_the_others() {
+    let postgres = Postgres::shared();
+    let database = postgres.database("max_pinned");
+    let config = Config::new(postgres, &database).pool(2).text("pool", "checkout_timeout", "3s");
+    let pgdial = Pgdial::start(&config.set("pool", "max_pinned", "0.5"));
+    let mut pinned: Vec<_> = (0..3).map(|_| pgdial.client(&database)).collect();
+    for client in &mut pinned {
+        client.rows("create temp table mine (a int)");
+    }
+    eventually("the pins are counted", LIMIT, || pgdial.stats()["pool"]["pinned"]["temp_table"] == 3);
+    let mut others: Vec<_> = (0..4).map(|_| pgdial.client(&database)).collect();
+    for other in &mut others {
+        assert_eq!(other.value("select 1"), "1", "one place is left");
+    }
+    let mut straw = pgdial.client(&database);
+    straw.rows("set search_path = pg_catalog");
+    straw.send(&crate::support::encode::Out::new().query("select pg_advisory_lock(1)").0);
+    let mut last = straw.until_ready(1);
+    while let crate::support::wire::Received::Message(message) = straw.next(LIMIT) {
+        last.push(message);
+    }
+    let error = crate::support::wire::error(&last).expect("there is no room for one more");
+    let said = |field| error.field(field).unwrap_or_default();
+    assert_eq!(said(b'C'), "53300");
+    assert!(said(b'M').contains("advisory_lock") && said(b'H').contains("[pool] max_pinned"), "{} {}", said(b'M'), said(b'H'));
+    for client in &mut pinned {
+        assert_eq!(client.value("select count(*) from mine"), "0");
+        client.rows("drop table mine");
+    }
+    eventually("the pins are gone", LIMIT, || pgdial.stats()["pool"]["pinned"]["temp_table"].as_u64().unwrap_or(0) == 0);
+    eventually("so are the extra servers", LIMIT, || {
+        let pool = &pgdial.stats()["pool"]["pools"][0];
+        pool["idle"].as_u64().unwrap() + pool["active"].as_u64().unwrap() <= 2
+    });
+    assert_eq!(others[0].value("select 1"), "1");
+}
+
+const LIMIT: std::time::Duration = std::time::Duration::from_secs(10);

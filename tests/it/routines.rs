@@ -97,7 +97,7 @@ const CASES: &[(&str, &str)] = &[
     ("select * from checked", ""),
     ("select * from secured", "app.tenant setting"),
     ("insert into ruled values (1)", "advisory_lock"),
-    ("select writes_v()", "advisory_lock"),
+    ("select writes_v()", "advisory_lock sequence"),
     ("select reads_vv()", "app.tenant setting"),
 ];
 
@@ -145,6 +145,7 @@ async fn a_watcher_follows_the_catalog_and_comes_back() {
         None,
         Duration::from_millis(200),
         Arc::new(move || counted.load(Ordering::SeqCst)),
+        Arc::default(),
         Arc::clone(&wanted),
         Arc::clone(&routines),
     );

@@ -46,14 +46,16 @@ fn through_pgdial_with_results_cached() {
     check(|config| config.pool(4).cached(), 200, WORKERS, mix(false));
 }
 
+// With currval = "auto" the first look of a program may come too late, and each of these sessions is a program of its own.
 #[test]
 fn session_state_through_pgdial() {
-    check(|config| config.pool(4), 100, CROWD, mix(true));
+    check(|config| config.pool(4).text("pool", "currval", "pin"), 100, CROWD, mix(true));
 }
 
 #[test]
 fn session_state_through_pgdial_on_alternating_servers() {
-    check(|config| config.pool(4).text("pool", "order", "round-robin"), 100, CROWD, mix(true));
+    let alternating = |config: Config| config.pool(4).text("pool", "order", "round-robin").text("pool", "currval", "pin");
+    check(alternating, 100, CROWD, mix(true));
 }
 
 fn check(config: fn(Config) -> Config, gating: u64, workers: u64, mix: Mix) {

@@ -23,7 +23,7 @@ const KNOWN: &[(&str, &str)] = &[
     ("prepare_execute", STAND_IN),
     ("prepare_many", STAND_IN),
     ("session_misc", STAND_IN),
-    ("guc_role_database", "a setting of ALTER DATABASE does not reach servers that are older"),
+    ("guc_source", "application_name comes from a SET of pgdial, and pg_settings.source says so"),
 ];
 
 const STAND_IN: &str = "pg_prepared_statements shows a statement of pgdial's own";

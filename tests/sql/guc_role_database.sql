@@ -10,7 +10,7 @@ select r.rolname, d.datname = current_database() as here, s.setconfig from pg_db
 show my.setting;
 \c -
 show my.setting;
-select name, setting, source from pg_settings where name in ('my.setting', 'application_name', 'client_encoding') order by 1;
+select name, setting, source from pg_settings where name in ('my.setting', 'client_encoding') order by 1;
 set my.setting = 'mine';
 reset my.setting;
 show my.setting;

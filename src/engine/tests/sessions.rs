@@ -86,13 +86,20 @@ fn settings_follow_the_client_to_another_server() {
         one.inquiry(&["1MB"]);
         assert_eq!(one.release(), Some(Release::Reuse));
         two.free.append(&mut one.free);
-        // Another client gets the server as it was, in the same write.
-        assert_eq!(two.send(&[query("select 1")]), "Q RESET \"work_mem\";, Q select 1");
-        assert_eq!(two.answer(&[complete("RESET"), ready(I), columns(), complete("SELECT 0"), ready(I)]), "T, C SELECT 0, Z I");
+        // Another client gets the server as it was, before anything else is sent.
+        assert_eq!(two.send(&[query("select 1")]), "Q RESET \"work_mem\";");
+        assert_eq!(two.answer(&[complete("RESET"), ready(I)]), "");
+        assert_eq!(two.sent(), "Q select 1");
+        assert_eq!(two.answer(&[columns(), complete("SELECT 0"), ready(I)]), "T, C SELECT 0, Z I");
         assert_eq!(two.release(), Some(Release::Reuse));
         one.free.append(&mut two.free);
-        assert_eq!(one.send(&[query("select 1")]), "Q SET \"work_mem\" TO '1MB';, Q select 1");
-        one.answer(&[complete("SET"), ready(I), columns(), complete("SELECT 0"), ready(I)]);
+        assert_eq!(one.send(&[query("select 1")]), "Q SET \"work_mem\" TO '1MB';");
+        // A cancel request that came late hits it: it is tried again.
+        one.answer(&[failed(b"57014"), ready(I)]);
+        assert_eq!(one.sent(), "Q SET \"work_mem\" TO '1MB';");
+        one.answer(&[complete("SET"), ready(I)]);
+        assert_eq!(one.sent(), "Q select 1");
+        one.answer(&[columns(), complete("SELECT 0"), ready(I)]);
         assert_eq!(one.release(), Some(Release::Reuse));
     });
 }

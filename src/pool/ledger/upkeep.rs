@@ -56,7 +56,7 @@ impl<C, W> Ledger<C, W> {
             return permits;
         }
         let home = self.home;
-        while self.total() < self.settings.size {
+        while self.total() < self.capacity() {
             let wanted = self.settings.min_idle;
             let part = self.part_mut(home);
             if part.idle.len() + part.connecting >= wanted || !part.may_dial(now) {
@@ -133,14 +133,19 @@ impl<C, W> Ledger<C, W> {
     /// New settings from a reload: idle connections above a smaller size are returned for closing. Ask `due` next.
     pub fn reconfigure(&mut self, settings: Settings) -> Vec<C> {
         self.settings = settings;
+        self.shrink()
+    }
+
+    /// The capacity is another one.
+    pub(super) fn shrink(&mut self) -> Vec<C> {
         let mut surplus = Vec::new();
-        while self.total() > self.settings.size {
+        while self.total() > self.capacity() {
             match self.evict_longest_idle(CloseReason::PoolSize) {
                 Some(conn) => surplus.push(conn),
                 None => break,
             }
         }
-        self.ceiling = self.total().max(self.settings.size);
+        self.ceiling = self.total().max(self.capacity());
         self.check();
         surplus
     }
@@ -191,8 +196,8 @@ impl<C, W> Ledger<C, W> {
         debug_assert_eq!(self.idle + self.leased, sum(|part| part.live), "every connection is idle or leased");
         debug_assert_eq!(self.connecting, sum(|part| part.connecting), "every dial belongs to a part");
         debug_assert_eq!(self.waiting, sum(super::Part::waiting), "every waiter is in one queue");
-        debug_assert!(self.total() <= self.ceiling, "leased + idle + connecting <= size");
-        self.ceiling = self.total().max(self.settings.size);
+        debug_assert!(self.total() <= self.ceiling, "leased + idle + connecting <= capacity");
+        self.ceiling = self.total().max(self.capacity());
         let overtaken = self.parts.values().any(|part| part.waiting() > 0 && !part.idle.is_empty());
         debug_assert!(!overtaken, "a waiter and a connection that fits it never coexist");
     }

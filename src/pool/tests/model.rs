@@ -24,6 +24,8 @@ enum Op {
     Pause,
     Resume,
     Renew,
+    Pin(usize),
+    Unpin(usize),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -42,6 +44,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Pause),
         1 => Just(Op::Resume),
         1 => Just(Op::Renew),
+        2 => any::<usize>().prop_map(Op::Pin),
+        1 => any::<usize>().prop_map(Op::Unpin),
     ]
 }
 
@@ -52,6 +56,8 @@ struct World {
     /// All connections that were made and not closed.
     open: BTreeSet<u32>,
     leased: Vec<Held<u32>>,
+    /// Leased too, and not to come back soon.
+    pinned: Vec<Held<u32>>,
     checking: Vec<Held<u32>>,
     permits: Vec<ConnectPermit>,
     waiting: BTreeMap<u32, (WaitId, SetId)>,
@@ -62,6 +68,7 @@ struct World {
 fn settings(size: usize) -> Settings {
     Settings {
         size,
+        max_pinned: size / 2,
         min_idle: 1,
         order: IdleOrder::Lifo,
         checkout_timeout: Duration::from_secs(5),
@@ -78,6 +85,7 @@ impl World {
             next: 0,
             open: BTreeSet::new(),
             leased: Vec::new(),
+            pinned: Vec::new(),
             checking: Vec::new(),
             permits: Vec::new(),
             waiting: BTreeMap::new(),
@@ -120,6 +128,18 @@ impl World {
             Op::Renew => {
                 let closed = self.ledger.renew();
                 self.close(closed);
+            }
+            Op::Pin(at) => self.with_lease(at, |world, held| {
+                let list = if world.ledger.pin() { &mut world.pinned } else { &mut world.leased };
+                list.push(held);
+            }),
+            Op::Unpin(at) => {
+                if !self.pinned.is_empty() {
+                    let held = self.pinned.remove(at % self.pinned.len());
+                    let closed = self.ledger.unpin();
+                    self.close(closed);
+                    self.leased.push(held);
+                }
             }
         }
         self.due();
@@ -228,7 +248,8 @@ impl World {
 
     fn check(&self) {
         let counts = self.ledger.counts(self.now);
-        assert_eq!(counts.active, self.leased.len() + self.checking.len());
+        assert_eq!(counts.active, self.leased.len() + self.checking.len() + self.pinned.len());
+        assert_eq!(self.ledger.pinned(), self.pinned.len());
         assert_eq!(counts.connecting, self.permits.len());
         assert_eq!(counts.waiting, self.waiting.len());
         assert_eq!(counts.active + counts.idle, self.open.len(), "no connection is lost");
@@ -237,7 +258,7 @@ impl World {
         assert_eq!(totals.dials, ends + (counts.active + counts.idle + counts.connecting) as u64);
     }
 
-    /// Everybody behaves from now on: whoever waits is served, in a bounded number of steps.
+    /// Everybody but who is pinned behaves from now on: whoever waits is served, in a bounded number of steps.
     fn everybody_is_served(&mut self) {
         self.apply(&Op::Resume);
         for _ in 0..20 * (self.waiting.len() + 10) {

@@ -20,6 +20,7 @@ pub(super) fn describe(shape: &Shape) -> Option<Statement> {
     }
     Some(Statement {
         may_write: true,
+        assigns_default: true,
         locking: true,
         value_functions: true,
         time_words: true,

@@ -238,3 +238,37 @@ fn deep_nesting_on_a_small_stack() {
     let run = move || deep().iter().for_each(|sql| drop(classify(sql)));
     std::thread::Builder::new().stack_size(2 << 20).spawn(run).unwrap().join().unwrap();
 }
+
+#[test]
+fn a_text_that_sets_is_not_told_by_its_shape() {
+    let classifier = Classifier::new(100, 1 << 20);
+    let local = |name: &str| classifier.classify(format!("select set_config('{name}', '1', true)").as_bytes(), true);
+    assert!(local("search_path").local_settings.is_empty());
+    assert_eq!(local("app.x").local_settings, ["app.x".into()]);
+}
+
+#[test]
+fn what_may_leave_code_behind() {
+    for sql in [
+        "create trigger x before insert on t for each row execute function f()",
+        "create or replace view v as select 1",
+        "create or replace function f() returns int language sql as 'select 1'",
+        "alter table t alter column a set default f()",
+        "create table t (a int default f())",
+        "create table t (like u including all)",
+        "create table t partition of u for values in (1)",
+        "create index on t (f(a))",
+        "select 1; create rule r as on insert to t do also select f()",
+    ] {
+        assert!(classify(sql).hides_code, "{sql}");
+    }
+    for sql in [
+        "create table t (a int)",
+        "create index on t (a)",
+        "drop table t",
+        "grant select on t to u",
+        "insert into t values (f())",
+    ] {
+        assert!(!classify(sql).hides_code, "{sql}");
+    }
+}

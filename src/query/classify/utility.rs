@@ -319,11 +319,38 @@ fn changed_catalog(node: &NodeEnum, found: &mut Statement) {
         NodeEnum::CreatedbStmt(_) | NodeEnum::DropdbStmt(_) | NodeEnum::AlterDatabaseStmt(_) => (Effects::NONE, true),
         NodeEnum::CreateTableSpaceStmt(_) | NodeEnum::DropTableSpaceStmt(_) => (Effects::NONE, true),
         NodeEnum::AlterTableMoveAllStmt(_) | NodeEnum::AlterSystemStmt(_) => (Effects::NONE, true),
+        NodeEnum::AlterRoleSetStmt(_) | NodeEnum::AlterDatabaseSetStmt(_) => (Effects::DEFAULTS, false),
         NodeEnum::CreateSubscriptionStmt(_) | NodeEnum::AlterSubscriptionStmt(_) => (Effects::NONE, true),
         NodeEnum::DropSubscriptionStmt(_) | NodeEnum::AlterEnumStmt(_) => (Effects::NONE, true),
         _ => (Effects::NONE, false),
     };
+    found.hides_code = hides_code(node, found);
     unknown(found, Kind::Ddl, effects, self_committing);
+}
+
+/// Whether statements may run code after it that they did not run before.
+#[allow(clippy::wildcard_enum_match_arm, reason = "what is not named here may")]
+fn hides_code(node: &NodeEnum, found: &Statement) -> bool {
+    let runs_code = !found.functions.is_empty() || !found.operators.is_empty();
+    match node {
+        NodeEnum::CreateStmt(table) => {
+            let is_clause = |node: &Node| matches!(node.node, Some(NodeEnum::TableLikeClause(_)));
+            runs_code || !table.inh_relations.is_empty() || table.table_elts.iter().any(is_clause)
+        }
+        NodeEnum::IndexStmt(_) => runs_code,
+        NodeEnum::CreateTableAsStmt(_) | NodeEnum::DropStmt(_) | NodeEnum::CommentStmt(_) | NodeEnum::RefreshMatViewStmt(_) => {
+            false
+        }
+        NodeEnum::GrantStmt(_) | NodeEnum::GrantRoleStmt(_) | NodeEnum::AlterDefaultPrivilegesStmt(_) => false,
+        NodeEnum::CreateSeqStmt(_) | NodeEnum::AlterSeqStmt(_) | NodeEnum::AlterOwnerStmt(_) | NodeEnum::CreateEnumStmt(_) => {
+            false
+        }
+        NodeEnum::CreateRoleStmt(_) | NodeEnum::AlterRoleStmt(_) | NodeEnum::DropRoleStmt(_) | NodeEnum::AlterRoleSetStmt(_) => {
+            false
+        }
+        NodeEnum::CreatedbStmt(_) | NodeEnum::DropdbStmt(_) | NodeEnum::AlterSystemStmt(_) => false,
+        _ => true,
+    }
 }
 
 /// ALTER TABLE .. DETACH PARTITION .. CONCURRENTLY.

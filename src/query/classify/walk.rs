@@ -70,6 +70,7 @@ fn named(name: &str, fields: &Object, found: &mut Statement) {
         "SortBy" => push_operator(fields.get("use_op"), found),
         "SqlvalueFunction" => found.value_functions = true,
         "LockingClause" => found.locking = true,
+        "SetToDefault" => found.assigns_default = true,
         "ParamRef" => {
             let number = fields.get("number").and_then(Value::as_u64).and_then(|number| u16::try_from(number).ok());
             found.parameters = found.parameters.zip(number).map(|(highest, number)| highest.max(number));
@@ -96,6 +97,7 @@ fn by_fields(object: &Object, found: &mut Statement) {
             found.effects.insert(Effects::TEMP);
         }
         found.sees_session |= SESSION_RELATIONS.contains(&&*relation.name);
+        found.sees_statements |= &*relation.name == "pg_prepared_statements";
         found.reads.push(relation);
     } else if object.contains_key("funcname") && object.contains_key("agg_order") {
         call(object, found);
@@ -138,6 +140,7 @@ fn call(fields: &Object, found: &mut Statement) {
     if function.schema.as_deref().is_none_or(|schema| schema == "pg_catalog") {
         found.effects.insert(call_effects(&function.name, fields.get("args")));
         found.sees_session |= SESSION_FUNCTIONS.contains(&&*function.name);
+        found.sees_statements |= &*function.name == "pg_prepared_statement";
         if &*function.name == "set_config" {
             found.sets_local = true;
             configured(fields.get("args"), found);
@@ -177,8 +180,10 @@ fn call_effects(name: &str, args: Option<&Value>) -> Effects {
     match name {
         "set_config" if is_true(args.and_then(|args| args.get(2))) => Effects::NONE,
         "set_config" => Effects::SETTING | Effects::ROLE,
-        "nextval" | "setval" | "currval" | "lastval" => Effects::SEQUENCE,
+        "nextval" | "setval" => Effects::SEQUENCE,
+        "currval" | "lastval" => Effects::CURRVAL,
         "setseed" => Effects::SETSEED,
+        "pg_reload_conf" => Effects::DEFAULTS,
         "pg_advisory_lock" | "pg_advisory_lock_shared" | "pg_try_advisory_lock" | "pg_try_advisory_lock_shared" => {
             Effects::ADVISORY_LOCK
         }

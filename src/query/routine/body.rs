@@ -131,6 +131,13 @@ impl<'a> Reader<'a, '_> {
     fn word(&mut self, word: &[u8], begins: bool) {
         if ["INSERT", "UPDATE", "DELETE", "MERGE", "COPY", "TRUNCATE"].iter().any(|verb| self.is(self.at, verb)) {
             self.found.writes = true;
+            let adds = self.is(self.at, "INSERT") || self.is(self.at, "MERGE");
+            if self.is(self.at, "COPY") || (adds && self.is(self.at + 1, "INTO")) {
+                // A column's default may be a sequence's next value.
+                self.found.effect(Effects::SEQUENCE);
+            }
+        } else if self.is(self.at, "DEFAULT") && self.is_assigned() {
+            self.found.effect(Effects::SEQUENCE);
         } else if self.is(self.at, "EXECUTE") {
             self.execute(begins && !self.is_assignment());
         } else if self.is(self.at, "HOLD") && self.is_before("WITH") && !self.is(self.at + 1, "AS") {
@@ -139,6 +146,15 @@ impl<'a> Reader<'a, '_> {
             self.temporary();
         }
         self.name();
+    }
+
+    /// `a = DEFAULT`, `(a, b) = (DEFAULT, DEFAULT)`.
+    fn is_assigned(&self) -> bool {
+        match self.at.checked_sub(1).and_then(|at| self.tokens.get(at)) {
+            Some(Token::Operator(run)) => run.ends_with(b"="),
+            Some(Token::Other(byte)) => matches!(byte, b'(' | b','),
+            _ => false,
+        }
     }
 
     /// CREATE TEMP .., SELECT INTO TEMP .., but not a table that goes with its transaction.

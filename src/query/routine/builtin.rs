@@ -19,12 +19,14 @@ pub(super) fn effects_of_setting(name: &str) -> Effects {
 /// What a call of one of Postgres's own functions leaves behind, but for `set_config`.
 pub(super) fn effects_of_call(name: &str) -> Effects {
     match name {
-        "nextval" | "setval" | "currval" | "lastval" => Effects::SEQUENCE,
+        "nextval" | "setval" => Effects::SEQUENCE,
+        "currval" | "lastval" => Effects::CURRVAL,
         "setseed" => Effects::SETSEED,
         "pg_advisory_lock" | "pg_advisory_lock_shared" | "pg_try_advisory_lock" | "pg_try_advisory_lock_shared" => {
             Effects::ADVISORY_LOCK
         }
         "pg_advisory_unlock" | "pg_advisory_unlock_shared" | "pg_advisory_unlock_all" => Effects::ADVISORY_LOCK,
+        "pg_reload_conf" => Effects::DEFAULTS,
         name if runs_text(name) => Traces::everything().effects,
         _ => Effects::NONE,
     }
@@ -56,8 +58,10 @@ pub(super) fn effects_of_symbol(symbol: &[u8]) -> Effects {
     let has = |part: &str| symbol.contains(part);
     if has("set_config") {
         traces_of_call("set_config").effects
-    } else if ["nextval", "currval", "lastval", "setval"].into_iter().any(has) {
+    } else if has("nextval") || has("setval") {
         Effects::SEQUENCE
+    } else if has("currval") || has("lastval") {
+        Effects::CURRVAL
     } else if has("setseed") {
         Effects::SETSEED
     } else if has("advisory") {

@@ -67,6 +67,9 @@ fn define(reader: &mut Reader<'_, '_>) {
     if reader.is(at, "OR") && reader.is(at + 1, "REPLACE") {
         at += 2;
     }
+    if reader.is(reader.at, "ALTER") && ["ROLE", "USER", "DATABASE"].iter().any(|word| reader.is(at, word)) {
+        reader.found.effect(Effects::DEFAULTS);
+    }
     let altered = !reader.is(reader.at, "CREATE");
     let hidden: &[&str] = if altered { &["EXTENSION"] } else { &["FUNCTION", "PROCEDURE", "EXTENSION"] };
     if !reader.is(reader.at, "DROP") && hidden.iter().any(|word| reader.is(at, word)) {

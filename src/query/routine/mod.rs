@@ -34,13 +34,19 @@ impl Traces {
     pub fn everything() -> Self {
         let settings = Effects::OPAQUE | Effects::OPAQUE_SETTING | Effects::SETTING | Effects::ROLE;
         let locks = Effects::ADVISORY_LOCK | Effects::LISTEN | Effects::TEMP | Effects::CURSOR_HOLD | Effects::PREPARE;
-        let rest = Effects::SEQUENCE | Effects::LOAD | Effects::SETSEED;
+        let rest = Effects::SEQUENCE | Effects::CURRVAL | Effects::LOAD | Effects::SETSEED;
         Self { settings: Vec::new(), effects: settings | locks | rest }
     }
 
     /// Nothing is left behind.
     pub fn is_empty(&self) -> bool {
         self.effects.is_empty() && self.settings.is_empty()
+    }
+
+    /// Nothing is left behind, but that sequences are advanced or looked at.
+    pub fn only_sequences(&self) -> bool {
+        let sequences = Effects::SEQUENCE | Effects::CURRVAL;
+        self.settings.is_empty() && sequences.contains(self.effects)
     }
 
     /// Adds what `other` leaves behind.

@@ -75,8 +75,8 @@ fn what_only_looks_like_a_setting() {
         "plpgsql",
         &[
             ("BEGIN UPDATE t SET a = 1; END", ""),
-            ("BEGIN INSERT INTO t VALUES (1) ON CONFLICT (a) DO UPDATE SET b = 2; END", ""),
-            ("BEGIN MERGE INTO t USING s ON true WHEN MATCHED THEN UPDATE SET a = 1; END", ""),
+            ("BEGIN INSERT INTO t VALUES (1) ON CONFLICT (a) DO UPDATE SET b = 2; END", "sequence"),
+            ("BEGIN MERGE INTO t USING s ON true WHEN MATCHED THEN UPDATE SET a = 1; END", "sequence"),
             ("BEGIN -- SET a = 1\n /* ; SET a = 1; /* nested */ SET b = 1 */ x := 'set'; END", ""),
             ("BEGIN x := $q$; SET a = 1;$q$; y := '; SET a = 1'; z := '''; SET a = 1'; END", ""),
             ("BEGIN x := $a$ $b$ ; SET a = 1; $b$ $a$; END", ""),
@@ -99,12 +99,17 @@ fn what_else_is_left_behind() {
             ("BEGIN CREATE LOCAL TEMP TABLE t AS SELECT 1; END", "temp"),
             ("BEGIN CREATE TEMP TABLE t ON COMMIT DROP AS SELECT 1; END", ""),
             ("BEGIN CREATE TEMP TABLE t (a int) ON COMMIT DELETE ROWS; DROP TABLE x; END", "temp"),
-            ("BEGIN INSERT INTO pg_temp.t VALUES (1); END", "temp"),
+            ("BEGIN INSERT INTO pg_temp.t VALUES (1); END", "temp sequence"),
             ("BEGIN SELECT 1 INTO temp; IF n !~ '^pg_temp' THEN temp := 1; END IF; END", ""),
             ("BEGIN PERFORM pg_advisory_lock(1); PERFORM pg_advisory_xact_lock(2); END", "advisory_lock"),
             ("BEGIN PERFORM pg_try_advisory_xact_lock(2); END", ""),
             ("BEGIN PERFORM pg_advisory_unlock_all(); END", "advisory_lock"),
             ("BEGIN x := nextval('s'); END", "sequence"),
+            ("BEGIN RETURN currval('s') + lastval(); END", "currval"),
+            ("BEGIN PERFORM setval('s', currval('s')); END", "sequence currval"),
+            ("BEGIN UPDATE t SET a = DEFAULT; UPDATE t SET (a, b) = (1, DEFAULT); END", "sequence"),
+            ("DECLARE a int DEFAULT 1; BEGIN UPDATE t SET a = 2; DELETE FROM t; x := y(a, b); END", ""),
+            ("BEGIN CREATE TRIGGER t AFTER INSERT OR UPDATE ON u EXECUTE FUNCTION g(); END", ""),
             ("BEGIN PERFORM setseed(0.5); LISTEN c; LOAD 'x'; END", "listen load setseed"),
             ("BEGIN PREPARE p AS SELECT 1; DEALLOCATE p; END", "prepare"),
             ("BEGIN DISCARD PLANS; END", "!"),
@@ -112,23 +117,31 @@ fn what_else_is_left_behind() {
             ("BEGIN CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; END", "!"),
             ("BEGIN DO $$ BEGIN SET a = 1; END $$; END", "=a"),
             ("BEGIN DO LANGUAGE plpython3u 'x'; END", "!"),
-            ("BEGIN INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING; END", ""),
+            ("BEGIN INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING; END", "sequence"),
         ],
     );
     check(
         "sql",
         &[
             ("SELECT 1 INTO TEMP t", "temp"),
-            ("INSERT INTO temp SELECT 1", ""),
+            ("INSERT INTO temp SELECT 1", "sequence"),
             ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", "cursor_hold"),
             ("WITH hold AS (SELECT 1) SELECT * FROM hold", ""),
             ("SET a.b TO DEFAULT; SELECT 1", "=a.b"),
             ("BEGIN ATOMIC SELECT set_config('a', 'b', false); END", "=a"),
-            ("BEGIN ATOMIC\n INSERT INTO t VALUES (1); END", ""),
+            ("BEGIN ATOMIC\n INSERT INTO t VALUES (1); END", "sequence"),
             ("RETURN (now() + '1 day'::interval)", ""),
         ],
     );
-    check("internal", &[("set_config_by_name", "setting role opaque_setting"), ("textlen", ""), ("nextval_oid", "sequence")]);
+    check(
+        "internal",
+        &[
+            ("set_config_by_name", "setting role opaque_setting"),
+            ("textlen", ""),
+            ("nextval_oid", "sequence"),
+            ("currval_oid", "currval"),
+        ],
+    );
     check("c", &[("f", "!")]);
     check("plpython3u", &[("pass", "!")]);
 }
@@ -269,7 +282,7 @@ fn traces_flow_back_to_whoever_runs_them() {
         ("insert into audited values (1)", "advisory_lock"),
         ("with x as (delete from audited returning a) select * from x", "advisory_lock"),
         ("insert into t values (1)", ""),
-        ("select writes_audited()", "advisory_lock"),
+        ("select writes_audited()", "advisory_lock sequence"),
         ("select reads_audited()", ""),
         ("select 1 <+> 2", "=a.b"),
         ("select adds()", "=a.b"),

@@ -4,7 +4,6 @@ use std::fmt;
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
@@ -56,14 +55,21 @@ impl<K: Connector> Lease<K> {
         }
     }
 
-    /// Counts this lease as pinned, or no longer.
-    pub fn set_pinned(&mut self, pinned: bool) {
+    /// Counts this lease as pinned, or no longer. False: there are too many of those, and it must end.
+    pub fn set_pinned(&mut self, pinned: bool) -> bool {
         if pinned && !self.pinned {
-            self.pool.0.pinned.fetch_add(1, Ordering::Relaxed);
-        } else if !pinned && self.pinned {
-            self.pool.0.pinned.fetch_sub(1, Ordering::Relaxed);
+            self.pinned = self.pool.pin();
+            return self.pinned;
         }
-        self.pinned = pinned;
+        if !pinned && std::mem::take(&mut self.pinned) {
+            self.pool.unpin();
+        }
+        true
+    }
+
+    /// Whether it is counted as pinned.
+    pub fn is_pinned(&self) -> bool {
+        self.pinned
     }
 
     /// The set of startup parameters it was dialled with.

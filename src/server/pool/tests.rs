@@ -8,6 +8,7 @@ use fake::{Fake, Server};
 
 use super::*;
 use crate::pool::IdleOrder;
+use std::sync::atomic::Ordering;
 
 const A: SetId = SetId(0);
 const B: SetId = SetId(1);
@@ -17,6 +18,7 @@ const S: Duration = Duration::from_secs(1);
 fn options(size: usize) -> Options {
     let settings = Settings {
         size,
+        max_pinned: size / 2,
         min_idle: 0,
         order: IdleOrder::Lifo,
         checkout_timeout: 5 * S,
@@ -412,9 +414,7 @@ async fn draining_refuses_the_new_and_waits_for_the_old() {
 async fn pins_are_counted_until_the_lease_ends() {
     let (pool, _) = pool(2);
     let (mut first, mut second) = (checkout(&pool, A).await.unwrap(), checkout(&pool, A).await.unwrap());
-    first.set_pinned(true);
-    first.set_pinned(true);
-    second.set_pinned(true);
+    assert!(first.set_pinned(true) && first.set_pinned(true) && second.set_pinned(true));
     assert_eq!(pool.pinned(), 2);
     first.release(Disposition::Reuse);
     drop(second);

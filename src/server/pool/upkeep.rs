@@ -84,7 +84,9 @@ impl<K: Connector> ServerPool<K> {
         let mut close = ledger.sweep(K::Conn::is_usable);
         close.extend(ledger.reap(now));
         let mut due = ledger.due(now);
-        due.connect.extend(ledger.warm(now));
+        if self.0.connector.is_current(ledger.home()) {
+            due.connect.extend(ledger.warm(now));
+        }
         // A few at a time: the check of many must not make them all busy at once.
         let checks: Vec<_> = (0..=counts.idle / 64).map_while(|_| ledger.take_for_check(now)).collect();
         drop(ledger);
@@ -181,7 +183,7 @@ impl<K: Connector> ServerPool<K> {
         Error::new(Kind::CheckoutTimeout, message).with_hint(hint)
     }
 
-    fn close_all(&self, conns: Vec<K::Conn>) {
+    pub(super) fn close_all(&self, conns: Vec<K::Conn>) {
         conns.into_iter().for_each(PooledConn::close);
         self.0.closed.notify_waiters();
     }
