@@ -49,7 +49,7 @@ pub(super) struct Aftermath {
     pub(super) own_code: bool,
     /// How often that was waited for.
     pub(super) patience: u8,
-    /// Something has succeeded in it.
+    /// Something has run in it.
     pub(super) completed: bool,
     /// The functions of the database have been asked for once more.
     pub(super) reread: bool,
@@ -375,7 +375,7 @@ impl Engine {
         }
     }
 
-    /// A statement of the client has succeeded.
+    /// A statement of the client has run.
     pub(super) fn note_completed(&mut self) {
         if let Some(aftermath) = self.aftermath.as_mut() {
             aftermath.completed = true;

@@ -61,7 +61,8 @@ impl Engine {
         let Some(aftermath) = self.aftermath.as_mut() else { return true };
         let unjudged = std::mem::take(&mut aftermath.unjudged);
         let patient = aftermath.patience < MAX_PATIENCE;
-        let reread = aftermath.completed && !std::mem::replace(&mut aftermath.reread, aftermath.completed);
+        let may_exist = aftermath.completed && !aftermath.reread;
+        let mut reread = false;
         let own_code = std::mem::take(&mut aftermath.own_code);
         let mut still = Vec::new();
         for class in unjudged {
@@ -69,7 +70,10 @@ impl Engine {
                 Judged::Known(traces) if traces.only_sequences() => self.sequences.note(traces.effects),
                 Judged::Known(traces) => self.note_traces(&traces),
                 // It has been made elsewhere, perhaps.
-                Judged::NoSuchFunction if reread => still.push(class),
+                Judged::NoSuchFunction if may_exist => {
+                    reread = true;
+                    still.push(class);
+                }
                 // It is not a function, or does not exist.
                 Judged::NoSuchFunction if !own_code => {}
                 Judged::NoSuchFunction => self.note_traces(&Traces::everything()),
@@ -83,10 +87,11 @@ impl Engine {
         }
         self.follow_judged_sequences();
         let settled = still.is_empty();
-        if reread && !settled {
+        if reread {
             self.shared.schema_changed(false);
         }
         if let Some(aftermath) = self.aftermath.as_mut() {
+            aftermath.reread |= reread;
             aftermath.unjudged = still;
             aftermath.own_code = own_code;
         }

@@ -181,6 +181,10 @@ impl Engine {
     fn passed_on(&mut self, body: &[u8]) {
         self.tally.errors += 1;
         let Ok(fields) = Fields::decode(body) else { return };
+        // Of a function that does not exist nothing has run.
+        if !matches!(fields.get(b'C'), Some(b"42883" | b"3F000")) {
+            self.note_completed();
+        }
         self.fatal |= matches!(fields.severity(), Some(Severity::Fatal | Severity::Panic));
         if fields.get(b'R') == Some(b"RevalidateCachedQuery") && fields.get(b'C') == Some(b"0A000") {
             self.shared.learn_refusal(fields.iter().map(|(code, text)| (code, text.to_vec())).collect());

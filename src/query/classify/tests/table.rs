@@ -183,7 +183,7 @@ create trigger x after insert on t execute function f() => ddl|W||t
 create extension x => ddl|W|opaque
 create role bob => ddl|W
 grant select on t to bob => ddl|W||t
-alter role bob set a.b = 'c' => ddl|W
+alter role bob set a.b = 'c' => ddl|W|defaults
 alter system set a.b = 'c' => ddl|WC
 create database d => ddl|WC
 refresh materialized view v => ddl|W||v
