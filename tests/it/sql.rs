@@ -18,15 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Files that differ today, and why. Each must still differ: whoever mends one takes it off this list.
-const KNOWN: &[(&str, &str)] = &[
-    ("discard_forms", STAND_IN),
-    ("prepare_execute", STAND_IN),
-    ("prepare_many", STAND_IN),
-    ("session_misc", STAND_IN),
-    ("guc_source", "application_name comes from a SET of pgdial, and pg_settings.source says so"),
-];
-
-const STAND_IN: &str = "pg_prepared_statements shows a statement of pgdial's own";
+const KNOWN: &[(&str, &str)] = &[("guc_source", "application_name comes from a SET of pgdial, and pg_settings.source says so")];
 
 /// Longer than any file takes on a busy machine.
 const LIMIT: &str = "60";

@@ -81,7 +81,7 @@ fn what_only_looks_like_a_setting() {
             ("BEGIN x := $q$; SET a = 1;$q$; y := '; SET a = 1'; z := '''; SET a = 1'; END", ""),
             ("BEGIN x := $a$ $b$ ; SET a = 1; $b$ $a$; END", ""),
             ("DECLARE set int; load int; BEGIN set := 1; set = 1; load := 2; reset[1] := 3; listen.x := 4; END", ""),
-            ("BEGIN ALTER TABLE t SET (fillfactor = 50); ALTER ROLE r SET a = 1; END", "=defaults"),
+            ("BEGIN ALTER TABLE t SET (fillfactor = 50); ALTER ROLE r SET a = 1; END", "defaults"),
             ("BEGIN x := CASE WHEN a THEN reset ELSE load END; END", ""),
             ("BEGIN RAISE NOTICE 'set_config(%)', x; END", ""),
             ("BEGIN x := a.set_config; END", ""),
