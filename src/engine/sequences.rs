@@ -149,7 +149,8 @@ impl Engine {
     /// A statement has been noted, and is about to be sent.
     pub(super) fn follow_sequences(&mut self, class: &Statement, before: Before, route: &mut Route<'_>) {
         let mut noted = std::mem::take(&mut self.sequences.noted);
-        if self.shared.session_mode || self.is_refused_by_failure(class) {
+        // What a failed transaction refuses draws nothing, and would refuse what goes in front as well.
+        if self.shared.session_mode || self.status == TransactionStatus::Failed {
             return;
         }
         if may_draw(class) {
@@ -163,7 +164,7 @@ impl Engine {
             return;
         }
         if self.server.as_ref().is_some_and(|server| server.sequences.has_others(self.sequences.id)) {
-            let looks = noted.intersects(Effects::CURRVAL | Effects::OPAQUE);
+            let looks = noted.intersects(Effects::CURRVAL | Effects::OPAQUE) && class.copy.is_none();
             // Behind a COPY a Sync may be read before it is known whether the COPY has begun: nothing is to wait there.
             let tries = noted.contains(Effects::SEQUENCE) && self.sequences.trials > 0 && class.copy.is_none();
             self.sequences.trials -= u8::from(tries && !looks);
