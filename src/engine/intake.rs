@@ -164,8 +164,9 @@ impl Engine {
     }
 
     /// Postgres answers what came before, and then reads on.
-    fn goodbye(&self) -> Want {
+    fn goodbye(&mut self) -> Want {
         let answers_due = self.server.as_ref().is_some_and(|server| server.ledger.owes_ready());
+        self.parting = true;
         if answers_due { Want::Replies } else { Want::Goodbye }
     }
 

@@ -141,6 +141,8 @@ pub struct Engine {
     refused: bool,
     /// A FATAL error of the server has been passed on: the client knows why the connection ends.
     fatal: bool,
+    /// The client has said goodbye, and is told what it is owed.
+    parting: bool,
     /// The driver's clock, as of the call that is under way.
     now: Instant,
     /// ReadyForQuery messages that the client is owed, from the first of a busy spell to the last.
@@ -317,6 +319,7 @@ impl Engine {
             open_batch: false,
             refused: false,
             fatal: false,
+            parting: false,
             now,
             busy: false,
             parameters,
@@ -451,6 +454,8 @@ impl Engine {
         self.release = Some(Release::Close);
         // Half a message cannot be followed by another one: the session is over without a word.
         self.fatal |= self.rest_out.left > 0 && self.rest_out.to != Sink::Drop;
+        // To a client that has gone Postgres says nothing either.
+        self.fatal |= self.parting;
         if self.fatal {
             return None;
         }
