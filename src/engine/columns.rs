@@ -35,7 +35,7 @@ impl Engine {
         let here = server.plans.generation(plan.id());
         let settled = as_of == now || here == Some(as_of) || plan.columns(as_of).is_none() || plan.columns(now).is_some();
         let quiet = server.ledger.is_empty() && !server.ledger.is_skipping() && !server.ledger.is_copy_open();
-        if settled || !quiet || self.status == crate::pg::TransactionStatus::Failed {
+        if settled || !quiet || !self.can_be_prepared(&plan) || self.status == crate::pg::TransactionStatus::Failed {
             return false;
         }
         self.busy = true;
@@ -124,7 +124,7 @@ impl Engine {
     pub(super) fn parse_anew(&mut self, plan: &Plan, known: bool, route: &mut Route<'_>) {
         self.tally.plan_misses += 1;
         self.make_room(plan, known, route);
-        self.write_parse(plan, Owner::Inject, Undo::Injected(plan.id()), route);
+        self.inject_parse(plan, route);
     }
 
     /// A description that is to be remembered is read whole.

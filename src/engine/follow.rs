@@ -287,8 +287,9 @@ impl Engine {
             let restored = || startup.get(name).filter(|_| aftermath.reset);
             changed.or_else(restored).map(Into::into)
         });
-        self.session.epoch = wanted.epoch();
+        let pending = std::mem::replace(&mut self.session.epoch, wanted.epoch());
         self.session.settings = wanted;
+        self.settle_epoch(pending);
         if let Some(server) = self.server.as_mut() {
             server.applied = actual;
         }

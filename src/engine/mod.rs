@@ -36,6 +36,7 @@ mod intake;
 mod ledger;
 mod listen;
 mod own_names;
+mod parse_settings;
 mod read;
 mod renamed;
 mod replies;

@@ -164,6 +164,7 @@ impl Engine {
         if self.has_changed(bind.statement, &plan) && self.refuse_changed_bind(&bind, &plan, route) {
             return self.drop_rest(message);
         }
+        let plan = self.suited(plan);
         self.provide_for(bind.statement, &plan, route);
         route.settle(&mut self.server_out);
         let left = message.body.len();
@@ -185,6 +186,7 @@ impl Engine {
                     if self.has_changed(name, &plan) && self.refuse_changed(plan.described().parameters, route) {
                         return;
                     }
+                    let plan = self.suited(plan);
                     self.provide_for(name, &plan, route);
                     route.settle(&mut self.server_out);
                     Describe { target: Target::Statement, name: plan.name() }.encode(&mut self.server_out);
@@ -291,7 +293,7 @@ impl Engine {
         }
         self.tally.plan_misses += 1;
         self.make_room(plan, false, route);
-        self.write_parse(plan, Owner::Inject, Undo::Injected(plan.id()), route);
+        self.inject_parse(plan, route);
     }
 
     /// Closes what has to go before the plan is parsed: the plan itself if the server has it, the least used if it is full.

@@ -110,6 +110,11 @@ impl Plan {
         part(&mut self.described.lock());
     }
 
+    /// Under which settings it was parsed, see [`crate::session::Settings::epoch`].
+    pub fn epoch(&self) -> u64 {
+        self.key.epoch
+    }
+
     /// Declared parameter types, raw as in Parse.
     pub fn types(&self) -> &[u8] {
         &self.key.types

@@ -32,7 +32,9 @@ pub struct SettingsTable {
 #[derive(Default)]
 struct Known {
     settings: HashMap<Box<[Pair]>, Weak<Settings>, foldhash::fast::RandomState>,
-    epochs: HashMap<Box<[Pair]>, u64, foldhash::fast::RandomState>,
+    epochs: HashMap<Arc<[Pair]>, u64, foldhash::fast::RandomState>,
+    /// The same, the other way round.
+    by_epoch: HashMap<u64, Arc<[Pair]>, foldhash::fast::RandomState>,
     /// Epochs ever given out.
     last: u64,
     sweep_at: usize,
@@ -258,6 +260,11 @@ impl SettingsTable {
         Arc::clone(&self.none)
     }
 
+    /// The settings that decide what a text means, of all that share this epoch. None: it is one session's own, or forgotten.
+    pub fn at_parse(&self, epoch: u64) -> Option<Arc<[Pair]>> {
+        if epoch == 0 { Some(Arc::default()) } else { self.known.lock().by_epoch.get(&epoch).cloned() }
+    }
+
     /// The settings with these values. Names must be lower case; the last of equal names counts.
     pub fn intern(&self, pairs: impl IntoIterator<Item = (Box<str>, Box<str>)>) -> Arc<Settings> {
         let mut sorted = std::collections::BTreeMap::new();
@@ -271,7 +278,7 @@ impl SettingsTable {
             return settings;
         }
         known.sweep();
-        let at_parse: Box<[Pair]> = pairs.iter().filter(|(name, _)| AT_PARSE.binary_search(&&**name).is_ok()).cloned().collect();
+        let at_parse: Arc<[Pair]> = pairs.iter().filter(|(name, _)| AT_PARSE.binary_search(&&**name).is_ok()).cloned().collect();
         let epoch = if at_parse.is_empty() { 0 } else { known.epoch(at_parse) };
         let settings = Arc::new(Settings { pairs: pairs.clone(), epoch });
         known.settings.insert(pairs, Arc::downgrade(&settings));
@@ -280,14 +287,19 @@ impl SettingsTable {
 }
 
 impl Known {
-    fn epoch(&mut self, at_parse: Box<[Pair]>) -> u64 {
+    fn epoch(&mut self, at_parse: Arc<[Pair]>) -> u64 {
+        if let Some(epoch) = self.epochs.get(&at_parse) {
+            return *epoch;
+        }
         // A number is never given twice, so what is forgotten costs a statement prepared once more.
         if self.epochs.len() >= MAX_EPOCHS {
             self.epochs.clear();
+            self.by_epoch.clear();
         }
-        let next = EPOCHS + self.last;
-        let epoch = *self.epochs.entry(at_parse).or_insert(next);
-        self.last += u64::from(epoch == next);
+        let epoch = EPOCHS + self.last;
+        self.last += 1;
+        self.epochs.insert(Arc::clone(&at_parse), epoch);
+        self.by_epoch.insert(epoch, at_parse);
         epoch
     }
 

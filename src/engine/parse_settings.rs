@@ -1,0 +1,123 @@
+//! Floor 2. Literals fold under the settings of their Parse, also on a server that prepares the statement later.
+//!
+//! `'01/02/2026'::date` means what DateStyle said when the client prepared it. Where another server has to prepare it after
+//! the client has changed such a setting, the settings of then are set around that Parse, in the transaction that it is part
+//! of: both changes are kept, or both are undone. Where those settings are not known, the statement is prepared as one of its
+//! own, which no other client shares.
+
+use std::sync::Arc;
+
+use crate::plan::Plan;
+use crate::session::push_literal;
+use crate::wire::Oids;
+use crate::wire::frontend::{self, Close, Execute, Parse, Target};
+
+use super::Engine;
+use super::ledger::{Ask, Owner};
+use super::route::Route;
+use super::undo::Undo;
+
+/// Settings and their values.
+type Values = Vec<(Box<str>, Box<str>)>;
+
+impl Engine {
+    /// Prepares a plan that the server lacks, on the client's behalf.
+    pub(super) fn inject_parse(&mut self, plan: &Plan, route: &mut Route<'_>) {
+        let around = self.settings_around(plan.epoch());
+        if let Some((then, _)) = &around {
+            self.set_for_parse(then, route);
+        }
+        self.write_parse(plan, Owner::Inject, Undo::Injected(plan.id()), route);
+        if let Some((_, now)) = &around {
+            self.set_for_parse(now, route);
+        }
+    }
+
+    /// The plan itself, if this server has it or can be given it as it is; else one with the same text under the settings of
+    /// now.
+    pub(super) fn suited(&mut self, plan: Arc<Plan>) -> Arc<Plan> {
+        let here = self.server.as_ref().is_some_and(|server| server.plans.generation(plan.id()).is_some());
+        if here || self.can_be_prepared(&plan) {
+            return plan;
+        }
+        self.shared.plans.intern(plan.text(), plan.types(), self.session.epoch, &plan.class)
+    }
+
+    /// Whether the settings under which it was parsed are those of now, or known.
+    pub(super) fn can_be_prepared(&self, plan: &Plan) -> bool {
+        plan.epoch() == self.session.epoch || self.settings_around(plan.epoch()).is_some()
+    }
+
+    /// The settings of then, and those of now, where they differ. None: they do not, or are not known.
+    fn settings_around(&self, epoch: u64) -> Option<(Values, Values)> {
+        if epoch == self.session.epoch {
+            return None;
+        }
+        let defaults = Arc::clone(&self.server.as_ref()?.defaults);
+        let (then, now) = (self.shared.settings.at_parse(epoch)?, self.shared.settings.at_parse(self.session.epoch)?);
+        let find = |pairs: &[(Box<str>, Box<str>)], name: &str| {
+            let own = pairs.iter().find(|(known, _)| **known == *name).map(|(_, value)| value.clone());
+            own.or_else(|| defaults.get(name).map(Into::into))
+        };
+        let mut values = (Values::new(), Values::new());
+        for (name, _) in then.iter().chain(now.iter()) {
+            let (before, after) = (find(&then, name)?, find(&now, name)?);
+            if before != after && values.0.iter().all(|(known, _)| known != name) {
+                values.0.push((name.clone(), before));
+                values.1.push((name.clone(), after));
+            }
+        }
+        Some(values)
+    }
+
+    /// By names of pgdial's own: the client's unnamed statement and portal stay what they are.
+    fn set_for_parse(&mut self, values: &Values, route: &mut Route<'_>) {
+        if values.is_empty() {
+            return;
+        }
+        route.settle(&mut self.server_out);
+        let name = self.shared.plans.probe();
+        let mut text = String::from("SELECT ");
+        for (at, (setting, value)) in values.iter().enumerate() {
+            text.push_str(if at == 0 { "pg_catalog.set_config(" } else { ",pg_catalog.set_config(" });
+            push_literal(setting, &mut text);
+            text.push(',');
+            push_literal(value, &mut text);
+            text.push_str(",false)");
+        }
+        let Some(server) = self.server.as_mut() else { return };
+        let (name, out) = (name.as_bytes(), &mut self.server_out);
+        Parse { name, text: text.as_bytes(), types: Oids::default() }.encode(out);
+        frontend::bind(name, name, &[], std::iter::empty(), &[], out);
+        Execute { portal: name, max_rows: 0 }.encode(out);
+        Close { target: Target::Portal, name }.encode(out);
+        Close { target: Target::Statement, name }.encode(out);
+        for ask in [Ask::Parse, Ask::Bind, Ask::Execute, Ask::Close, Ask::Close] {
+            server.ledger.push(ask, Owner::Inject, None);
+        }
+    }
+
+    /// The settings that a session had for itself alone while they were being asked for have turned out: statements prepared
+    /// meanwhile may be shared.
+    pub(super) fn settle_epoch(&mut self, pending: u64) {
+        let now = self.session.epoch;
+        if pending == now || self.shared.settings.at_parse(pending).is_some() {
+            return;
+        }
+        let meanwhile: Vec<(Box<[u8]>, Arc<Plan>)> = self
+            .session
+            .statements
+            .iter()
+            .filter(|(_, plan)| plan.epoch() == pending)
+            .map(|(name, plan)| (name.into(), Arc::clone(plan)))
+            .collect();
+        for (name, plan) in meanwhile {
+            let as_of = self.session.statements.as_of(&name);
+            let known = self.shared.plans.intern(plan.text(), plan.types(), now, &plan.class);
+            self.session.statements.insert(&name, known);
+            if let Some(as_of) = as_of {
+                self.session.statements.set_as_of(&name, as_of);
+            }
+        }
+    }
+}
