@@ -61,10 +61,8 @@ impl Classifier {
             return known;
         }
         let (mut statement, key) = match parse(sql, shape) {
-            // A setting's name is a literal.
-            Some(statement) if !(statement.settings.is_empty() && statement.local_settings.is_empty()) => {
-                (statement, Key::Text(sql))
-            }
+            // A setting's name is a literal, and which one it is makes a difference.
+            Some(statement) if statement.sets_local || !statement.settings.is_empty() => (statement, Key::Text(sql)),
             Some(statement) => (statement, key),
             // Whether the parser fails may depend on a literal (a bad escape): remembered for this text only.
             None => (Statement::opaque(), Key::Text(sql)),
@@ -165,6 +163,7 @@ fn united(mut a: Statement, b: Statement) -> Statement {
     a.single_read = false;
     a.may_write |= b.may_write;
     a.self_committing = true;
+    a.hides_code |= b.hides_code;
     a.parameters = None;
     if writes_unknown {
         a.writes.clear();
