@@ -163,7 +163,6 @@ fn united(mut a: Statement, b: Statement) -> Statement {
     a.single_read = false;
     a.may_write |= b.may_write;
     a.self_committing = true;
-    a.hides_code |= b.hides_code;
     a.parameters = None;
     if writes_unknown {
         a.writes.clear();
