@@ -180,9 +180,13 @@ impl Registry {
 impl Holding {
     /// The client's query is cancelled, if it still has the server.
     async fn cancel(&self) {
-        if !self.send() {
-            return;
+        if self.send() {
+            self.deliver().await;
         }
+    }
+
+    /// After [`Holding::send`] has said that it may be done.
+    async fn deliver(&self) {
         let sent = Sent(self);
         match tokio::time::timeout(LIMIT, cancel(&self.target, &self.key, self.encrypted)).await {
             Ok(Ok(())) => sent.arrived(),
@@ -341,11 +345,12 @@ impl Slot {
     /// Cancels what the client's server is doing, as a request of the client would. Which server that is, is settled by the
     /// call; the future must be run to its end.
     pub fn cancel_own(self: Arc<Self>) -> impl Future<Output = ()> + Send + 'static {
-        let begun = self.begin();
+        // A client that is killed gives its server back at once: what it runs there is to end all the same.
+        let begun = self.begin().filter(|holding| holding.send());
         async move {
             let Some(holding) = begun else { return };
             let _turn = holding.turn.lock().await;
-            holding.cancel().await;
+            holding.deliver().await;
         }
     }
 

@@ -153,7 +153,8 @@ fn kill_drops_clients_and_their_queries() {
         assert_eq!((message.tag, message.field(b'C').as_deref()), (b'E', Some("57P01")));
         assert!(client.closed_within(PATIENCE));
     }
-    let running = "select count(*) from pg_stat_activity where state = 'active' and query = 'select pg_sleep(60)'";
+    // Other tests sleep on the same server, in databases of their own.
+    let running = "select count(*) from pg_stat_activity where state = 'active' and query = 'select pg_sleep(60)' and datname = current_database()";
     eventually("the query has ended too", PATIENCE, || Postgres::shared().sql(&database, running)[0][0].as_deref() == Some("0"));
     // New clients wait until RESUME.
     let mut late = pgdial.client(&database);
