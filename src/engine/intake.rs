@@ -72,10 +72,23 @@ impl Engine {
             route.verbatim(at..at + n, &mut self.server_out);
         }
         if n > 0 && self.rest_in.left == 0 {
-            // The last of a COPY that had failed before all its data was here.
-            self.offer_release();
+            if self.rest_in.to == Sink::Drop { self.offer_release() } else { self.passed(route) }
         }
         n
+    }
+
+    /// Half a message is on its way to the server: nothing may come between it and its end.
+    pub(super) fn is_passing(&self) -> bool {
+        self.rest_in.left > 0 && self.rest_in.to != Sink::Drop
+    }
+
+    /// If it was data of a COPY that had failed before all of it was here, the transaction's end has waited for that.
+    fn passed(&mut self, route: &mut Route<'_>) {
+        let over = self.server.as_ref().is_some_and(|server| server.ledger.is_empty() && !server.ledger.is_skipping());
+        if over && self.status == TransactionStatus::Idle && !self.open_batch {
+            route.settle(&mut self.server_out);
+            self.settle_server();
+        }
     }
 
     fn next_message(&mut self, at: usize, rest: &[u8], route: &mut Route<'_>) -> Result<Next, Error> {

@@ -348,11 +348,16 @@ impl Engine {
         }
         self.unsettled = false;
         self.lower_fences();
-        let Some(server) = self.server.as_ref() else { return };
         if self.status != TransactionStatus::Idle {
             self.busy = false;
-            return;
+        } else if !self.is_passing() {
+            self.settle_server();
         }
+    }
+
+    /// What pgdial itself has to ask or to clean up between two transactions, or the server is free to go.
+    pub(super) fn settle_server(&mut self) {
+        let Some(server) = self.server.as_ref() else { return };
         if server.ledger.is_uncertain() {
             return self.send_marker();
         }

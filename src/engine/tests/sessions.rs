@@ -282,6 +282,28 @@ fn a_copy_that_fails_leaves_the_rest_of_its_data() {
 }
 
 #[test]
+fn nothing_of_pgdials_own_comes_between_half_a_message_and_its_end() {
+    let data = copy_data(b"more");
+    for at in 1..data.len() {
+        let mut rig = Rig::new(1 << 20);
+        rig.send(&[query("set work_mem = '1MB'; copy t from stdin")]);
+        rig.answer(&[complete("SET"), copy_in()]);
+        rig.send(&[copy_data(b"bad")]);
+        rig.inbox.extend_from_slice(&data[..at]);
+        rig.feed();
+        assert_eq!(rig.answer(&[failed(b"22P04"), ready(I)]), "E 22P04, Z I");
+        assert!(rig.release().is_none());
+        rig.inbox.extend_from_slice(&data[at..]);
+        rig.feed();
+        rig.inbox.extend_from_slice(&copy_done());
+        rig.feed();
+        let data_first = if at < Header::LEN { "" } else { "d, " };
+        assert_eq!(rig.inquiry(&["4MB"]), format!("{data_first}Q SELECT pg_catalog.current_setting('work_"), "{at}");
+        assert_eq!(rig.release(), Some(Release::Reuse));
+    }
+}
+
+#[test]
 fn long_messages_pass_in_pieces() {
     let long = "x".repeat(200_000);
     let mut rig = Rig::new(4096);
