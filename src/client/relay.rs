@@ -250,6 +250,10 @@ impl Relay {
                     Err(io) => error.with_source(io),
                     Ok(_) => error,
                 });
+                if self.ending.is_none() && matches!(self.wait, Wait::Replies) {
+                    // What waited for that server's answers goes to another one.
+                    self.feed_inbox(cx, now);
+                }
                 true
             }
         }

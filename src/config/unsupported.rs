@@ -22,7 +22,6 @@ const KEYS: &[&str] = &[
     "invalidation.max_lag",
     "plans.guard",
     "plans.keep_comments",
-    "pool.max_pinned",
 ];
 
 /// Single values whose feature is missing, though the key works.
