@@ -235,7 +235,7 @@ impl Engine {
                 Some(_) | None => {}
             }
         }
-        let said = |name: &str, value: &str| defaults.get(name) != Some(value);
+        let said = |name: &str, value: &str| defaults.differ(name, value);
         let actual = self.merged(&settings, |name, value| value.filter(|value| said(name, value)).map(Into::into));
         let startup = Arc::clone(&self.session.startup);
         let wanted = self.merged(&settings, |name, value| {

@@ -242,7 +242,8 @@ pub struct Statement {
     pub statement_name: Option<Box<str>>,
     /// Settings it may change for the session, lower case. [`ALL_SETTINGS`] = every one that the session has changed.
     pub settings: Vec<Box<str>>,
-    /// Settings that users made up and that it changes for its transaction. Their names stay known afterwards.
+    /// Settings that users made up and that it changes for its transaction, or for sessions to come. Their names stay known to
+    /// this one.
     pub local_settings: Vec<Box<str>>,
     /// Parameters ($1 = 1) that hold the names of such settings.
     pub setting_parameters: Vec<u16>,

@@ -242,6 +242,12 @@ impl Defaults {
         self.0.get(name).map(|value| &**value)
     }
 
+    /// Whether the session has set it: a parameter that no session can change has no default here, what users make up neither.
+    pub fn differ(&self, name: &str, value: &str) -> bool {
+        let settable = self.is_empty() || is_custom(name);
+        self.get(name).map_or(settable, |default| default != value)
+    }
+
     /// Whether none is known.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -54,3 +54,14 @@ fn names_belong_to_the_client() {
     assert!(statements.is_empty());
     assert_eq!(statements.bytes(), 0);
 }
+
+#[test]
+fn what_no_session_can_change_differs_nowhere() {
+    let defaults: Defaults =
+        [("work_mem", "4MB"), ("role", "none")].map(|(n, v)| (n.to_owned(), v.to_owned())).into_iter().collect();
+    assert!(defaults.differ("work_mem", "5MB") && !defaults.differ("work_mem", "4MB"));
+    assert!(defaults.differ("app.user", "7"), "what users make up has no default");
+    // SET max_connections fails, and asking for it afterwards says what every session sees.
+    assert!(!defaults.differ("max_connections", "100"));
+    assert!(Defaults::default().differ("work_mem", "4MB"), "nothing is known");
+}

@@ -66,10 +66,17 @@ fn one(set: &VariableSetStmt, name: Box<str>, found: &mut Statement) {
     if &*name == "search_path" && value.as_ref().is_some_and(|v| v.contains("pg_temp")) {
         found.effects.insert(Effects::TEMP);
     }
-    if set.is_local && name.contains('.') {
-        found.local_settings.push(name.clone());
+    if set.is_local {
+        made_known(Some(set), found);
     }
     found.setting = Some(SettingVerb::Set { name, value, local: set.is_local });
+}
+
+/// A name that users make up is known to the session from then on, though the value is set for the transaction, or elsewhere:
+/// ALTER ROLE and ALTER DATABASE .. SET look at it too.
+pub(super) fn made_known(set: Option<&VariableSetStmt>, found: &mut Statement) {
+    let name = set.map(|set| set.name.to_ascii_lowercase()).filter(|name| name.contains('.'));
+    found.local_settings.extend(name.map(Box::from));
 }
 
 /// SET TRANSACTION and SET SESSION CHARACTERISTICS.

@@ -245,6 +245,9 @@ fn a_text_that_sets_is_not_told_by_its_shape() {
     let local = |name: &str| classifier.classify(format!("select set_config('{name}', '1', true)").as_bytes(), true);
     assert!(local("search_path").local_settings.is_empty());
     assert_eq!(local("app.x").local_settings, ["app.x".into()]);
+    for sql in ["set local app.x = 1", "alter role r set app.x = 1", "alter database d reset app.x"] {
+        assert_eq!(classify(sql).local_settings, ["app.x".into()], "{sql}");
+    }
 }
 
 #[test]

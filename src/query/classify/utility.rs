@@ -319,7 +319,14 @@ fn changed_catalog(node: &NodeEnum, found: &mut Statement) {
         NodeEnum::CreatedbStmt(_) | NodeEnum::DropdbStmt(_) | NodeEnum::AlterDatabaseStmt(_) => (Effects::NONE, true),
         NodeEnum::CreateTableSpaceStmt(_) | NodeEnum::DropTableSpaceStmt(_) => (Effects::NONE, true),
         NodeEnum::AlterTableMoveAllStmt(_) | NodeEnum::AlterSystemStmt(_) => (Effects::NONE, true),
-        NodeEnum::AlterRoleSetStmt(_) | NodeEnum::AlterDatabaseSetStmt(_) => (Effects::DEFAULTS, false),
+        NodeEnum::AlterRoleSetStmt(alter) => {
+            setting::made_known(alter.setstmt.as_ref(), found);
+            (Effects::DEFAULTS, false)
+        }
+        NodeEnum::AlterDatabaseSetStmt(alter) => {
+            setting::made_known(alter.setstmt.as_ref(), found);
+            (Effects::DEFAULTS, false)
+        }
         NodeEnum::CreateSubscriptionStmt(_) | NodeEnum::AlterSubscriptionStmt(_) => (Effects::NONE, true),
         NodeEnum::DropSubscriptionStmt(_) | NodeEnum::AlterEnumStmt(_) => (Effects::NONE, true),
         _ => (Effects::NONE, false),
