@@ -4,7 +4,8 @@ use crate::error::{Error, Kind};
 use crate::query::TransactionVerb;
 use crate::wire::frontend::{Parse, Query, flush, tag};
 
-use super::intake::{Message, Next};
+use super::intake::Next;
+use super::message::Message;
 use super::route::Route;
 use super::{Engine, Want};
 

@@ -13,7 +13,7 @@ use crate::wire::Header;
 use crate::wire::frontend::{self, Bind, Close, Describe, Parse, Query, Target, tag};
 
 use super::Engine;
-use super::intake::Message;
+use super::message::Message;
 use super::route::Route;
 use super::undo::Undo;
 

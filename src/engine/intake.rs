@@ -1,6 +1,5 @@
 //! Floor 2. The client's bytes, message by message: what can be done now, what must wait, what needs a server.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,34 +11,13 @@ use crate::wire::frontend::{Query, tag};
 
 use super::depend::sees_names;
 use super::ledger::{Ask, Owner};
+use super::message::{Message, check_kind, enough_of, is_known};
 use super::route::Route;
 use super::sequences::Before;
 use super::{Doubt, Engine, Rest, Sink, Stall, Taken, Want, synth};
 
-/// Messages up to this length are looked at whole; of longer ones only the head is, where a head is enough.
-pub(super) const WHOLE_MAX: usize = 64 * 1024;
-/// Query and Parse are needed whole: the one to be read, the other to be repeated on another server.
-pub(super) const TEXT_MAX: usize = 16 * 1024 * 1024;
 /// What the named statements of one client may take.
 const STATEMENTS_MAX: usize = 128 << 20;
-/// Postgres's PQ_SMALL_MESSAGE_LIMIT, for the messages that are short by nature.
-const SMALL_MAX: usize = 10_000;
-
-/// One message of the client: where it lies, and its body as far as it is there.
-#[derive(Clone)]
-pub(super) struct Message<'a> {
-    pub(super) tag: u8,
-    pub(super) range: Range<usize>,
-    pub(super) body: &'a [u8],
-    /// Length of the message on the wire, when not all of it is there.
-    pub(super) whole_len: usize,
-}
-
-impl Message<'_> {
-    fn is_whole(&self) -> bool {
-        self.range.len() == self.whole_len
-    }
-}
 
 impl Engine {
     /// Takes bytes of the client. What is not consumed must be presented again, with more behind it.
@@ -471,37 +449,6 @@ fn may_copy(class: &Statement, text: &[u8]) -> bool {
 
 fn contains_word_copy(text: &[u8]) -> bool {
     text.windows(4).any(|window| window.eq_ignore_ascii_case(b"copy"))
-}
-
-fn is_known(message: u8) -> bool {
-    crate::wire::frontend::limit(message).is_ok()
-}
-
-fn check_kind(header: Option<Header>) -> Result<Option<Header>, Error> {
-    let Some(header) = header else { return Ok(None) };
-    let limit = match header.tag {
-        tag::CLOSE | tag::DESCRIBE | tag::EXECUTE | tag::FLUSH | tag::SYNC | tag::TERMINATE | tag::COPY_DONE => SMALL_MAX,
-        tag::QUERY | tag::PARSE | tag::BIND | tag::FUNCTION_CALL | tag::COPY_DATA | tag::COPY_FAIL => usize::MAX,
-        other => return Err(Error::new(ErrorKind::Protocol, format!("invalid frontend message type {other}"))),
-    };
-    if header.len > limit {
-        return Err(Error::new(ErrorKind::Protocol, "invalid message length"));
-    }
-    Ok(Some(header))
-}
-
-/// How many bytes of a message must be there before it is looked at.
-fn enough_of(header: Header) -> Result<usize, Error> {
-    match header.tag {
-        tag::COPY_DATA => Ok(Header::LEN),
-        tag::PARSE if header.len > TEXT_MAX => Err(Error::new(
-            ErrorKind::TooLarge,
-            format!("a statement of {} bytes is too long to be prepared; the limit is {TEXT_MAX} bytes", header.len),
-        )
-        .with_hint("Send it as a simple query, or pass long values as parameters.")),
-        tag::QUERY | tag::PARSE if header.len <= TEXT_MAX => Ok(header.len),
-        _ => Ok(header.len.min(WHOLE_MAX)),
-    }
 }
 
 /// What DO and CALL run is not known either, but an application that calls procedures all day must not have all its

@@ -23,8 +23,8 @@ use crate::session::{Pin, Pins};
 use crate::wire::Header;
 use crate::wire::frontend::{Bind, Parse, Query, tag};
 
-use super::intake::Message;
 use super::ledger::{Ask, Owner};
+use super::message::Message;
 use super::route::Route;
 use super::{Engine, Want};
 

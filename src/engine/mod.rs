@@ -36,6 +36,7 @@ mod intake;
 mod judge;
 mod ledger;
 mod listen;
+mod message;
 mod own_names;
 mod parse_settings;
 mod read;

@@ -16,8 +16,8 @@ use crate::wire::{Frame, Header, Oids};
 
 use super::depend::{bind_follows, sees_names};
 use super::failed::requires;
-use super::intake::{Message, TEXT_MAX};
 use super::ledger::{Ask, Local, Owner};
+use super::message::{Message, TEXT_MAX};
 use super::route::Route;
 use super::sequences::Before;
 use super::undo::Undo;

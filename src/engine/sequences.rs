@@ -24,8 +24,8 @@ use crate::wire::Oids;
 use crate::wire::frontend::{self, Close, Execute, Parse, Query, Target, tag};
 
 use super::Engine;
-use super::intake::Message;
 use super::ledger::{Ask, Owner};
+use super::message::Message;
 use super::route::Route;
 use super::shared::Judged;
 

@@ -20,6 +20,7 @@ pub(crate) enum Op {
     ShowName,
     DiscardAll,
     DeallocateAll,
+    DiscardSequences,
     Prepare(String, Box<Self>),
     Execute(String),
     Deallocate(String),
@@ -49,6 +50,8 @@ impl Op {
             "rollback" => Self::Rollback,
             "discard all" => Self::DiscardAll,
             "deallocate all" => Self::DeallocateAll,
+            // pgdial's own; the model has no sequences.
+            "DISCARD SEQUENCES" => Self::DiscardSequences,
             "show application_name" => Self::ShowName,
             "select 1/0" => Self::DivideByZero,
             _ if starts("select v from kv") => Self::Read(table("from kv"), key()),

@@ -68,6 +68,7 @@ impl Model {
                 self.statements.retain(|name, _| name.is_empty());
                 self.complete("DEALLOCATE ALL");
             }
+            Op::DiscardSequences => self.complete("DISCARD SEQUENCES"),
             Op::Prepare(name, inner) => {
                 if **inner == Op::Unknown {
                     return refusal(b"42703", "column does not exist");
@@ -93,6 +94,7 @@ impl Model {
                             | Op::Commit
                             | Op::Rollback
                             | Op::DiscardAll
+                            | Op::DiscardSequences
                             | Op::CopyIn(_)
                     )
                 {
