@@ -8,6 +8,10 @@ use super::{CloseReason, ConnectPermit, Counts, Held, IdleOrder, SetId, Totals, 
 
 mod upkeep;
 
+/// The most extra connections, as a multiple of the size: enough for an application that pins with every client it has, and
+/// Postgres is not flooded.
+const EXTRA: usize = 4;
+
 /// So often may a connection go to a later waiter of its own set before the first waiter of all gets its place.
 const MAX_PASSED_OVER: u32 = 16;
 
@@ -16,7 +20,8 @@ const MAX_PASSED_OVER: u32 = 16;
 pub struct Settings {
     /// The most connections, leased, idle and being dialled.
     pub size: usize,
-    /// So many of them may stay with their clients; each above that number may have one more connection opened in its stead.
+    /// So many of them may stay with their clients; each above that number has one more connection opened in its stead, up to
+    /// four times `size` more.
     pub max_pinned: usize,
     /// Idle connections kept for the set that was asked for last.
     pub min_idle: usize,
@@ -202,7 +207,7 @@ impl<C, W> Ledger<C, W> {
     /// there are as many extra ones as there may be, and it must be closed.
     #[must_use]
     pub fn pin(&mut self) -> bool {
-        if self.pinned >= self.settings.max_pinned + self.settings.size {
+        if self.pinned >= self.settings.max_pinned + EXTRA * self.settings.size {
             return false;
         }
         self.pinned += 1;

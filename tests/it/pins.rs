@@ -67,11 +67,11 @@ fn pinned_clients_leave_room_for_the_others() {
     let database = postgres.database("max_pinned");
     let config = Config::new(postgres, &database).pool(2).text("pool", "checkout_timeout", "3s");
     let pgdial = Pgdial::start(&config.set("pool", "max_pinned", "0.5"));
-    let mut pinned: Vec<_> = (0..3).map(|_| pgdial.client(&database)).collect();
+    let mut pinned: Vec<_> = (0..9).map(|_| pgdial.client(&database)).collect();
     for client in &mut pinned {
         client.rows("create temp table mine (a int)");
     }
-    eventually("the pins are counted", LIMIT, || pgdial.stats()["pool"]["pinned"]["temp_table"] == 3);
+    eventually("the pins are counted", LIMIT, || pgdial.stats()["pool"]["pinned"]["temp_table"] == 9);
     let mut others: Vec<_> = (0..4).map(|_| pgdial.client(&database)).collect();
     for other in &mut others {
         assert_eq!(other.value("select 1"), "1", "one place is left");

@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Sessions at a time, unless `PGDIAL_SESSION_WORKERS` says otherwise.
 const WORKERS: u64 = 8;
 
-/// Clients at once where it is about session state: two for each server, as many as may all be pinned.
-const CROWD: u64 = 8;
+/// Clients at once where it is about session state: four for each server.
+const CROWD: u64 = 16;
 
 /// Runs that the search for a shorter session may cost.
 const SHRINK_RUNS: usize = 60;
@@ -49,16 +49,13 @@ fn through_pgdial_with_results_cached() {
 // With currval = "auto" the first look of a program may come too late, and each of these sessions is a program of its own.
 #[test]
 fn session_state_through_pgdial() {
-    check(|config| pinning(config.pool(4)), 100, CROWD, mix(true));
+    check(|config| config.pool(4).text("pool", "currval", "pin"), 100, CROWD, mix(true));
 }
 
 #[test]
 fn session_state_through_pgdial_on_alternating_servers() {
-    check(|config| pinning(config.pool(4).text("pool", "order", "round-robin")), 100, CROWD, mix(true));
-}
-
-fn pinning(config: Config) -> Config {
-    config.text("pool", "currval", "pin").set("pool", "max_pinned", "1.0")
+    let alternating = |config: Config| config.pool(4).text("pool", "order", "round-robin").text("pool", "currval", "pin");
+    check(alternating, 100, CROWD, mix(true));
 }
 
 fn check(config: fn(Config) -> Config, gating: u64, workers: u64, mix: Mix) {

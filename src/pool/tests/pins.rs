@@ -19,8 +19,8 @@ fn pinned(size: usize, max_pinned: usize, pins: usize) -> (Books, Instant, Vec<H
 
 #[test]
 fn a_pin_above_the_share_is_made_up_for() {
-    let (mut books, now, _held) = pinned(4, 2, 6);
-    assert!(!books.pin(), "as many extra ones as there are places");
+    let (mut books, now, _held) = pinned(4, 2, 18);
+    assert!(!books.pin(), "four extra ones for each place");
     for waiter in 100..103 {
         books.enqueue(A, waiter, now);
     }
@@ -47,7 +47,7 @@ fn an_extra_place_goes_with_its_pin() {
 
 #[test]
 fn pins_that_are_too_many_after_a_reload_still_leave_room() {
-    let (mut books, now, _held) = pinned(8, 4, 8);
+    let (mut books, now, _held) = pinned(8, 4, 10);
     let _ = books.reconfigure(Settings { max_pinned: 1, ..settings(2) });
     assert!(!books.pin());
     books.enqueue(A, 100, now);
