@@ -116,11 +116,12 @@ impl Engine {
         if self.server.is_none() {
             return Ok(Next::Wants(Want::Server));
         }
-        if let Some(want) = self.must_listen(&message, rest.get(here..).unwrap_or_default(), route) {
-            return Ok(Next::Wants(want));
-        }
         if self.must_learn(&message, route) || self.must_settle(&message, route) {
             return Ok(Next::Wants(Want::Replies));
+        }
+        // Last, since the server stops listening whenever it has answered everything.
+        if let Some(want) = self.must_listen(&message, rest.get(here..).unwrap_or_default(), route) {
+            return Ok(Next::Wants(want));
         }
         let in_copy = self.is_copy_open();
         if header.tag == tag::FLUSH && header.len == Header::LEN && self.has_nothing_to_flush() {
@@ -206,6 +207,8 @@ impl Engine {
         match self.stall {
             // A Sync that the COPY has swallowed is not answered: the client is to end the COPY.
             Stall::UntilAnswered if server.ledger.is_copy_open() => None,
+            // And its outcome is only told once another Sync has come.
+            Stall::UntilAnswered if server.ledger.is_copy_outcome_open() && is_copy_time_message(message) => None,
             Stall::None => None,
             // Skipping with nothing outstanding: what the stall waited for was skipped, and only the client's Sync goes on.
             Stall::UntilAnswered if server.ledger.is_idle() || (server.ledger.is_empty() && server.ledger.is_skipping()) => {

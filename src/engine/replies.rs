@@ -237,7 +237,8 @@ impl Engine {
                     synth::parameter_status(name, &asked, &mut self.client_out);
                 }
             } else if !hidden {
-                std::sync::Arc::make_mut(&mut self.parameters).set(name, value);
+                // What comes back to what the client was told has not changed for it.
+                hidden = !std::sync::Arc::make_mut(&mut self.parameters).set(name, value);
             }
         }
         if hidden { Sink::Drop } else { Sink::Client }
