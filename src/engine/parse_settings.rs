@@ -114,6 +114,7 @@ impl Engine {
         for (name, plan) in meanwhile {
             let as_of = self.session.statements.as_of(&name);
             let known = self.shared.plans.intern(plan.text(), plan.types(), now, &plan.class);
+            known.inherit(&plan);
             self.session.statements.insert(&name, known);
             if let Some(as_of) = as_of {
                 self.session.statements.set_as_of(&name, as_of);

@@ -34,7 +34,9 @@ impl Engine {
         let open = self.server.iter().flat_map(|server| server.ledger.undos().filter_map(Undo::name_before));
         let names =
             || self.session.statements.iter().chain(open.clone()).filter(|(_, known)| known.name() == plan).map(|(name, _)| name);
-        names().find(|name| hint_of(name) == hint).or_else(|| names().next())
+        // A plan made for a server that could not have the statement as it was parsed is in nobody's list.
+        let meant = || self.session.statements.iter().map(|(name, _)| name).find(|name| hint_of(name) == hint);
+        names().find(|name| hint_of(name) == hint).or_else(|| names().next()).or_else(meant)
     }
 }
 

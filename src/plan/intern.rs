@@ -110,6 +110,20 @@ impl Plan {
         part(&mut self.described.lock());
     }
 
+    /// What is known of the same text under the same settings, before it was known which those are.
+    pub fn inherit(&self, other: &Self) {
+        if self.described().rows.is_none() {
+            let known = other.described();
+            self.describe(|described| *described = known);
+        }
+        let columns: Vec<(u64, u64)> = other.columns.lock().clone();
+        for (generation, columns) in columns {
+            if self.columns(generation).is_none() {
+                self.note_columns(generation, columns);
+            }
+        }
+    }
+
     /// Under which settings it was parsed, see [`crate::session::Settings::epoch`].
     pub fn epoch(&self) -> u64 {
         self.key.epoch
