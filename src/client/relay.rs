@@ -281,18 +281,22 @@ impl Relay {
         if !self.engine.server_out.is_empty() {
             self.flush_server(cx);
         }
-        if matches!(self.wait, Wait::Replies) || (self.engine.wants_release() && !self.inbox.is_empty()) {
+        // Of a session that has just ended nothing more is run.
+        let goes_on = matches!(self.wait, Wait::Replies) || (self.engine.wants_release() && !self.inbox.is_empty());
+        if goes_on && self.ending.is_none() {
             self.feed_inbox(cx, now);
         }
         self.maybe_release();
     }
 
-    /// Gives the server back, unless the client has sent more already: but not for ever, others wait too.
+    /// Gives the server back, unless the client has sent more already: but not for ever, others wait too. What the engine
+    /// has left of its input is half a message, and the other half may never come.
     fn maybe_release(&mut self) {
         if !self.engine.wants_release() || !self.engine.server_out.is_empty() {
             return;
         }
-        if !self.inbox.is_empty() && !matches!(self.wait, Wait::Flight(_)) && self.kept < KEEP_MAX {
+        let has_more = !self.inbox.is_empty() && !matches!(self.wait, Wait::Flight(_) | Wait::Input { .. });
+        if has_more && self.kept < KEEP_MAX {
             self.kept += 1;
             return;
         }

@@ -363,14 +363,16 @@ impl Engine {
         self.server.is_some()
     }
 
-    /// The server, when the engine has no more use for it. `keep` = the driver has more input of this client and nobody
-    /// waits: giving it back only to take it again would be work for nothing.
+    /// The server, when the engine has no more use for it.
     pub fn take_release(&mut self) -> Option<(Box<Server>, Release)> {
         if !self.wants_release() {
             return None;
         }
         (self.rest_out, self.piece_out) = (Rest::default(), false);
         let release = self.release.take()?;
+        // What this server has not taken (data of a COPY that had failed) is not for the next one.
+        let release = if self.server_out.is_empty() { release } else { Release::Close };
+        self.server_out.clear();
         self.server.take().map(|server| (server, release))
     }
 

@@ -6,7 +6,7 @@ use crate::error::{Error, Kind as ErrorKind};
 use crate::pg::TransactionStatus;
 use crate::session::{Pin, Unnamed, UnnamedId};
 use crate::wire::Header;
-use crate::wire::backend::{ParameterStatus, tag};
+use crate::wire::backend::{CommandComplete, ParameterStatus, tag};
 use crate::wire::diagnostics::{Fields, Severity};
 
 use super::columns::GONE;
@@ -24,6 +24,15 @@ impl Engine {
     pub fn on_server(&mut self, input: &[u8], now: Instant) -> Result<Taken, Error> {
         self.now = now;
         let mut route = Route::new(input);
+        let taken = self.take_replies(input, &mut route);
+        if taken.is_err() {
+            // What came before is the client's: what it is told now must not stand in the middle of a message.
+            route.settle(&mut self.client_out);
+        }
+        taken.map(|(consumed, want)| Taken { consumed, relay: route.into_relay(), want })
+    }
+
+    fn take_replies(&mut self, input: &[u8], route: &mut Route<'_>) -> Result<(usize, Want), Error> {
         let mut at = 0;
         loop {
             let rest = input.get(at..).unwrap_or_default();
@@ -33,10 +42,10 @@ impl Engine {
                     break;
                 }
                 self.rest_out.left -= n;
-                self.deliver(self.rest_out.to, at..at + n, &mut route);
+                self.deliver(self.rest_out.to, at..at + n, route);
                 at += n;
                 if self.rest_out.left == 0 {
-                    self.give_locals(&mut route);
+                    self.give_locals(route);
                 }
                 continue;
             }
@@ -47,22 +56,22 @@ impl Engine {
                 break;
             }
             let body = rest.get(Header::LEN..here).unwrap_or_default();
-            if let Some(want) = self.before_ready(header.tag, body, &mut route) {
-                return Ok(Taken { consumed: at, relay: route.into_relay(), want });
+            if let Some(want) = self.before_ready(header.tag, body, route) {
+                return Ok((at, want));
             }
-            let sink = self.reply(header.tag, body, here == header.len, &mut route)?;
+            let sink = self.reply(header.tag, body, here == header.len, route)?;
             if sink == Sink::Capture {
                 self.note_kept(header.tag, header.len);
             }
-            self.deliver(sink, at..at + here, &mut route);
+            self.deliver(sink, at..at + here, route);
             self.rest_out = Rest { left: header.len - here, to: sink };
             at += here;
             if self.rest_out.left == 0 {
-                self.after(header.tag, &mut route);
+                self.after(header.tag, route);
             }
         }
         self.piece_out = at < input.len();
-        Ok(Taken { consumed: at, relay: route.into_relay(), want: Want::Replies })
+        Ok((at, Want::Replies))
     }
 
     fn deliver(&mut self, sink: Sink, range: std::ops::Range<usize>, route: &mut Route<'_>) {
@@ -278,7 +287,7 @@ impl Engine {
         }
         self.doubt = None;
         self.note_completed();
-        self.rows += rows_of(body);
+        self.rows += CommandComplete::rows(body);
         match body {
             b"DISCARD ALL\0" => self.discarded(),
             b"DISCARD SEQUENCES\0" => self.sequences_discarded(),
@@ -459,16 +468,6 @@ fn restore_unnamed(server: &mut Server, held: Option<UnnamedId>) {
         Some(Undo::Unnamed { server: before, .. } | Undo::UnnamedInjected { server: before }) => *before = held,
         Some(_) | None => server.unnamed = held,
     }
-}
-
-/// The number at the end of a CommandComplete: `SELECT 5`, `INSERT 0 1`.
-fn rows_of(tag: &[u8]) -> u64 {
-    let digits = tag.iter().rev().skip(1).take_while(|byte| byte.is_ascii_digit());
-    digits
-        .take(18)
-        .enumerate()
-        .map(|(place, digit)| u64::from(digit - b'0') * 10_u64.pow(u32::try_from(place).unwrap_or(0)))
-        .sum()
 }
 
 fn sink_of(owner: Owner) -> Sink {

@@ -165,13 +165,16 @@ impl Engine {
         if self.has_changed(bind.statement, &plan) && self.refuse_changed_bind(&bind, &plan, route) {
             return self.drop_rest(message);
         }
+        let own = plan.id();
         let plan = self.suited(plan);
         self.provide_for(bind.statement, &plan, route);
         route.settle(&mut self.server_out);
         let left = message.body.len();
         rename_bind(&bind, plan.name(), message, left, &mut self.server_out);
+        // An error finds the client's name by the client's plan, which this is not.
+        let told = (plan.id() != own).then(|| Box::new(Undo::StandIn { name: bind.statement.into(), requires: None }));
         if let Some(server) = self.server.as_mut() {
-            server.ledger.push(Ask::Bind, Owner::Client, None);
+            server.ledger.push(Ask::Bind, Owner::Client, told);
             server.ledger.hint_last(bind.statement);
         }
     }

@@ -166,7 +166,10 @@ impl Engine {
         if self.server.as_ref().is_some_and(|server| server.sequences.has_others(self.sequences.id)) {
             let looks = noted.intersects(Effects::CURRVAL | Effects::OPAQUE) && class.copy.is_none();
             // Behind a COPY a Sync may be read before it is known whether the COPY has begun: nothing is to wait there.
-            let tries = noted.contains(Effects::SEQUENCE) && self.sequences.trials > 0 && class.copy.is_none();
+            // Nor does it stand in front of several statements in a block: SET TRANSACTION or LOCK may be the first, and it
+            // takes a snapshot.
+            let several = class.kind == Kind::Opaque && (self.unsettled || self.status != TransactionStatus::Idle);
+            let tries = noted.contains(Effects::SEQUENCE) && self.sequences.trials > 0 && class.copy.is_none() && !several;
             self.sequences.trials -= u8::from(tries && !looks);
             // VACUUM and its like bear no other statement in front of them in their batch.
             let alone = class.self_committing && !matches!(class.kind, Kind::Call | Kind::Do | Kind::Opaque);

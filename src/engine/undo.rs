@@ -111,7 +111,7 @@ pub enum Undo {
     Learning(Arc<Plan>, u64),
     /// The same, in a transaction of its own: its failure is not the client's, and says that there is no such statement.
     Probing(Arc<Plan>, u64),
-    /// Nothing to take back: a Bind of the stand-in, and of what its error is to speak.
+    /// Nothing to take back: a Bind of the stand-in, or of another plan than the client's, and of what its error is to speak.
     StandIn {
         /// The client's name.
         name: Box<[u8]>,

@@ -244,6 +244,16 @@ impl<'a> CommandComplete<'a> {
     pub fn encode(&self, out: &mut Vec<u8>) {
         message(tag::COMMAND_COMPLETE, out, |out| put_string(self.tag, out));
     }
+
+    /// The number at the end of the body: `SELECT 5`, `INSERT 0 1`.
+    pub fn rows(body: &[u8]) -> u64 {
+        let digits = body.iter().rev().skip(1).take_while(|byte| byte.is_ascii_digit());
+        digits
+            .take(18)
+            .enumerate()
+            .map(|(place, digit)| u64::from(digit - b'0') * 10_u64.pow(u32::try_from(place).unwrap_or(0)))
+            .sum()
+    }
 }
 
 /// ParameterDescription: the types a statement's parameters turned out to have.

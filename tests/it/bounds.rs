@@ -157,3 +157,32 @@ fn statement_mode_has_no_blocks() {
     assert_eq!((last.tag, last.field(b'C').as_deref()), (b'E', Some("0A000")));
     assert_eq!(pgdial.client(&database).value("select 'a clean server'"), "a clean server");
 }
+
+#[test]
+fn nothing_more_is_run_of_a_session_that_has_ended() {
+    let (config, database) = config("ended");
+    let pgdial = Pgdial::start(&config.pool(3).text("pool", "mode", "statement"));
+    let others: Vec<_> = (0..3).map(|_| pgdial.client(&database)).collect();
+    for mut other in others {
+        other.send(&Out::new().query("select pg_sleep(0.2)").0);
+    }
+    pgdial.client(&database).rows("create table ended (a int)");
+    let mut client = pgdial.client(&database);
+    // What stands behind DEALLOCATE ALL waits for its outcome.
+    client.send(&Out::new().query("deallocate all; begin").query("insert into ended values (1)").0);
+    assert_eq!(tags(&client.until_ready(1)), "CCE");
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(pgdial.client(&database).value("select count(*) from ended"), "0");
+}
+
+#[test]
+fn an_error_of_ours_stands_behind_the_rows_of_before() {
+    let (config, database) = config("behind_rows");
+    let pgdial = Pgdial::start(&config.pool(1).text("pool", "mode", "statement"));
+    for length in [10_000, 50_000, 300_000] {
+        let mut client = pgdial.client(&database);
+        client.send(&Out::new().query(&format!("select repeat('x', {length}); begin")).0);
+        let answer = client.until_ready(1);
+        assert_eq!((tags(&answer).as_str(), sqlstate(&answer).as_deref()), ("TDCCE", Some("0A000")), "{length}");
+    }
+}

@@ -171,6 +171,22 @@ fn a_client_that_vanishes_in_a_transaction() {
 }
 
 #[test]
+fn half_a_message_keeps_no_server() {
+    let postgres = Postgres::shared();
+    let database = postgres.database("half");
+    let pgdial = Pgdial::start(&Config::new(postgres, &database).pool(1));
+    let next = Out::new().query("select 2").0;
+    for at in 1..next.len() {
+        let mut slow = pgdial.client(&database);
+        slow.send(&[&Out::new().query("select 1").0, &next[..at]].concat());
+        slow.until_ready(1);
+        whole(&pgdial, &database, 1);
+        slow.send(&next[at..]);
+        assert_eq!(sqlstate(&slow.until_ready(1)), None);
+    }
+}
+
+#[test]
 fn a_reader_that_stops_reading() {
     let postgres = Postgres::shared();
     let database = postgres.database("slow");

@@ -65,6 +65,18 @@ fn whoever_only_advances_pays_nothing() {
 }
 
 #[test]
+fn no_snapshot_is_taken_before_set_transaction() {
+    for text in ["set transaction isolation level serializable; select nextval('s')", "lock table t; insert into t values (1)"] {
+        let mut two = Two::new(1 << 20, Currval::Auto);
+        two.a.query(ADVANCE, "SELECT 1", I);
+        two.give_b();
+        two.b.query("begin", "BEGIN", T);
+        let sent = two.b.send(&[query(text)]);
+        assert!(!sent.contains(DISCARDED), "{sent}");
+    }
+}
+
+#[test]
 fn a_look_never_shows_what_another_client_has_left() {
     for currval in [Currval::Auto, Currval::Off, Currval::Pin] {
         in_pieces(|chunk| {

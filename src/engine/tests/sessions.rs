@@ -218,6 +218,21 @@ fn parameters_that_differ_are_told() {
 }
 
 #[test]
+fn what_a_server_has_not_taken_is_not_for_the_next_one() {
+    for lost in [true, false] {
+        let mut rig = Rig::new(1 << 20);
+        rig.query("select 1", "SELECT 1", I);
+        // Its socket is full: of a COPY that had failed, say.
+        rig.engine.server_out.extend_from_slice(&copy_data(b"half")[..7]);
+        if lost {
+            assert!(rig.engine.server_lost(no_server()).is_none());
+        }
+        assert_eq!(rig.release(), Some(Release::Close));
+        assert_eq!(rig.send(&[query("select 2")]), "Q select 2");
+    }
+}
+
+#[test]
 fn a_session_that_was_ended_is_not_told_twice() {
     in_pieces(|chunk| {
         let mut rig = Rig::new(chunk);
