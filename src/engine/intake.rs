@@ -203,6 +203,12 @@ impl Engine {
             }
             return Some(Want::Replies);
         }
+        if self.stall == Stall::None && server.ledger.is_full() {
+            // So that all of it is answered even if the client sends no Sync.
+            route.settle(&mut self.server_out);
+            crate::wire::frontend::flush(&mut self.server_out);
+            self.stall = Stall::UntilAnswered;
+        }
         match self.stall {
             // A Sync that the COPY has swallowed is not answered: the client is to end the COPY.
             Stall::UntilAnswered if server.ledger.is_copy_open() => None,
