@@ -1,5 +1,6 @@
 //! Floor 2. The client's bytes, message by message: what can be done now, what must wait, what needs a server.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -102,6 +103,7 @@ impl Engine {
             range: at..at + here,
             body: rest.get(Header::LEN..here).unwrap_or_default(),
             whole_len: header.len,
+            class: OnceCell::new(),
         };
         if header.tag == tag::TERMINATE {
             return Ok(Next::Wants(self.goodbye()));
@@ -261,7 +263,7 @@ impl Engine {
                 _ => {}
             }
         }
-        self.recall(rest)
+        self.recall(message, rest)
     }
 
     fn dispatch(&mut self, message: &Message<'_>, behind: &[u8], route: &mut Route<'_>) {
@@ -339,7 +341,7 @@ impl Engine {
 
     fn query(&mut self, message: &Message<'_>, route: &mut Route<'_>) {
         let text = Query::decode(message.body).map(|query| query.text).unwrap_or_default();
-        let class = if message.is_whole() { self.classify(text) } else { self.shared.opaque() };
+        let class = if message.is_whole() { self.class_of_text(message, text) } else { self.shared.opaque() };
         self.provide_names(&class, true, route);
         if class.is_opaque() {
             let spoiled = self.server.as_ref().is_some_and(|server| server.spoiled);
@@ -415,6 +417,11 @@ impl Engine {
         self.shared.classifier.classify(text, true)
     }
 
+    /// The same of the text of a message: several have to know before it is sent.
+    pub(super) fn class_of_text(&self, message: &Message<'_>, text: &[u8]) -> Arc<Statement> {
+        Arc::clone(message.class.get_or_init(|| self.classify(text)))
+    }
+
     pub(super) fn note_copy(&mut self, class: &Statement, text: &[u8]) {
         self.copy_bound |= may_copy(class, text);
     }
@@ -449,7 +456,7 @@ fn may_discard(class: &Statement) -> bool {
     class.kind == Kind::Opaque && class.effects.intersects(Effects::RESTORE | Effects::OPAQUE)
 }
 
-fn may_copy(class: &Statement, text: &[u8]) -> bool {
+pub(super) fn may_copy(class: &Statement, text: &[u8]) -> bool {
     class.copy == Some(CopyKind::FromStdin) || (class.is_opaque() && contains_word_copy(text))
 }
 
