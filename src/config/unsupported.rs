@@ -1,6 +1,6 @@
 //! Floor 0. Settings that exist in the file but not yet in the program. None is silently ignored.
 //!
-//! When a feature is built, its line here goes.
+//! When a feature is built, its line here goes, and `(later)` in config/pgdial.toml with it.
 
 use toml::Value;
 
@@ -8,7 +8,7 @@ use super::Config;
 use super::settings::{flatten, redacted, schema};
 
 /// Keys whose feature is missing: any value but the default is refused.
-const KEYS: &[&str] = &[
+pub(super) const KEYS: &[&str] = &[
     "cache.rule.empty_ttl",
     "cache.rule.freshness",
     "cache.rule.match",
@@ -25,7 +25,7 @@ const KEYS: &[&str] = &[
 ];
 
 /// Single values whose feature is missing, though the key works.
-const VALUES: &[(&str, &str)] = &[("cache.mode", "observe"), ("invalidation.feed", "outbox")];
+pub(super) const VALUES: &[(&str, &str)] = &[("cache.mode", "observe"), ("invalidation.feed", "outbox")];
 
 /// One line per such setting, its key first.
 pub(super) fn list(config: &Config) -> Vec<String> {

@@ -33,7 +33,7 @@ impl Engine {
             tag::PARSE => Parse::decode(message.body).map(|parse| parse.text),
             _ => return false,
         };
-        text.is_ok_and(|text| matches!(self.classify(text).transaction, Some(TransactionVerb::Begin(_))))
+        text.is_ok_and(|text| matches!(self.class_of_text(message, text).transaction, Some(TransactionVerb::Begin(_))))
     }
 }
 

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use crate::cache::{Columns, Entry, Joined, Lookup, NoCache, Peek, ReadPlan};
 use crate::error::Error;
 use crate::pg::TransactionStatus;
+use crate::plan::Plan;
 use crate::query::{Statement, has_time_word};
 use crate::session::{Pin, Unnamed, UnnamedId};
 use crate::wire::frontend::{Bind, Describe, Execute, Parameters, Parse, Query, Target, tag};
 use crate::wire::{Formats, Header, Oids};
 
 use super::intake::Next;
+use super::message::Message;
 use super::synth::{self, Answering};
 use super::{Engine, Finished, Stall, Want};
 
@@ -23,6 +25,14 @@ struct ReadBatch<'a> {
     parse: Option<(&'a [u8], &'a [u8])>,
     parameters: Option<Parameters<'a>>,
     how: Answering,
+}
+
+/// What a [`ReadBatch`] lends from the session, which is to change while it is answered.
+#[derive(Default)]
+struct Kept {
+    plan: Option<Arc<Plan>>,
+    /// The body of a Parse.
+    unnamed: Vec<u8>,
 }
 
 impl ReadBatch<'_> {
@@ -53,15 +63,15 @@ impl Engine {
             && self.server.as_ref().is_none_or(|server| server.ledger.is_idle() || server.ledger.ends_with_sync())
     }
 
-    /// Tries to answer the batch that begins here. `None`: it goes to a server.
-    pub(super) fn recall(&mut self, input: &[u8]) -> Result<Option<Next>, Error> {
+    /// Tries to answer the batch that begins with `first`, as `input` does. `None`: it goes to a server.
+    pub(super) fn recall(&mut self, first: &Message<'_>, input: &[u8]) -> Result<Option<Next>, Error> {
         // What was waited for is the answer of this batch, and must not outlive it.
         let joined = self.reads.as_mut().and_then(|reads| reads.joined.take());
         if !self.may_read_memory() || self.reads.as_ref().is_some_and(|reads| reads.decided) {
             return Ok(None);
         }
-        let mut text = Vec::new();
-        let Some(batch) = self.read_batch(input, &mut text) else { return Ok(None) };
+        let mut kept = Kept::default();
+        let Some(batch) = self.read_batch(first, input, &mut kept) else { return Ok(None) };
         let Some(plan) = self.plan_of(&batch) else { return Ok(None) };
         let len = batch.len;
         match self.look_up(&batch, &plan, joined) {
@@ -167,13 +177,13 @@ impl Engine {
     }
 
     /// Reads `Query`, or `[Parse] Bind [Describe portal] Execute Sync`, all of the unnamed portal, all rows asked for.
-    /// `text` holds the statement's text when it lies in the session and not in the input.
-    fn read_batch<'a>(&self, input: &'a [u8], text: &'a mut Vec<u8>) -> Option<ReadBatch<'a>> {
+    /// `kept` holds the statement's text when it lies in the session and not in the input.
+    fn read_batch<'a>(&self, head: &Message<'_>, input: &'a [u8], kept: &'a mut Kept) -> Option<ReadBatch<'a>> {
         let mut cursor = Cursor { input, at: 0 };
         let (first, body) = cursor.next()?;
         if first == tag::QUERY {
             let text = Query::decode(body).ok()?.text;
-            let class = self.classify(text);
+            let class = self.class_of_text(head, text);
             let how = Answering::Simple;
             return Some(ReadBatch { len: cursor.at, text, types: b"", class, parse: None, parameters: None, how });
         }
@@ -208,7 +218,7 @@ impl Engine {
                 if taken || parse.name != bind.statement {
                     return None;
                 }
-                let class = self.classify(parse.text);
+                let class = self.class_of_text(head, parse.text);
                 let types = parse.types.as_bytes();
                 Some(ReadBatch {
                     len,
@@ -220,29 +230,27 @@ impl Engine {
                     how,
                 })
             }
-            None => self.known_batch(bind.statement, text, len, parameters, how),
+            None => self.known_batch(bind.statement, kept, len, parameters, how),
         }
     }
 
     fn known_batch<'a>(
         &self,
         name: &[u8],
-        storage: &'a mut Vec<u8>,
+        kept: &'a mut Kept,
         len: usize,
         parameters: Parameters<'a>,
         how: Answering,
     ) -> Option<ReadBatch<'a>> {
         let parameters = Some(parameters);
         if !name.is_empty() {
-            let plan = self.session.statements.get(name)?;
-            storage.extend_from_slice(plan.text());
-            storage.extend_from_slice(plan.types());
-            let (text, types) = storage.split_at_checked(plan.text().len())?;
+            let plan: &Plan = kept.plan.insert(Arc::clone(self.session.statements.get(name)?));
+            let (text, types) = (plan.text(), plan.types());
             return Some(ReadBatch { len, text, types, class: Arc::clone(&plan.class), parse: None, parameters, how });
         }
         let unnamed = self.session.statements.unnamed.as_ref()?;
-        storage.extend_from_slice(unnamed.message.get(Header::LEN..)?);
-        let parse = Parse::decode(storage).ok()?;
+        kept.unnamed.extend_from_slice(unnamed.message.get(Header::LEN..)?);
+        let parse = Parse::decode(&kept.unnamed).ok()?;
         let (text, types) = (parse.text, parse.types.as_bytes());
         Some(ReadBatch { len, text, types, class: Arc::clone(&unnamed.class), parse: None, parameters, how })
     }

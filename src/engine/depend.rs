@@ -81,7 +81,7 @@ impl Engine {
         match message.tag {
             tag::PARSE => Parse::decode(message.body).is_ok_and(|parse| {
                 let plan = || {
-                    let class = self.classify(parse.text);
+                    let class = self.class_of_text(message, parse.text);
                     self.shared.plans.intern(parse.text, parse.types.as_bytes(), self.session.epoch, &class).id()
                 };
                 !parse.name.is_empty() && self.is_name_open(parse.name, plan)
@@ -127,8 +127,8 @@ impl Engine {
             return false;
         }
         match message.tag {
-            tag::QUERY => Query::decode(message.body).is_ok_and(|query| sees_names(&self.classify(query.text))),
-            tag::PARSE => Parse::decode(message.body).is_ok_and(|parse| sees_names(&self.classify(parse.text))),
+            tag::QUERY => Query::decode(message.body).is_ok_and(|query| sees_names(&self.class_of_text(message, query.text))),
+            tag::PARSE => Parse::decode(message.body).is_ok_and(|parse| sees_names(&self.class_of_text(message, parse.text))),
             tag::BIND => Bind::decode(message.body).is_ok_and(|bind| self.binds_what_sees_names(bind.statement)),
             _ => false,
         }

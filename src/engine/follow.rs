@@ -368,10 +368,10 @@ impl Engine {
     /// which was no change on the server.
     pub(super) fn tell_adapted(&mut self, route: &mut Route<'_>) {
         let Some(server) = self.server.as_ref() else { return };
-        if server.ledger.owner() != Some(Owner::Adapt) && *self.parameters != server.parameters {
-            let now = server.parameters.clone();
+        if server.ledger.owner() != Some(Owner::Adapt) && self.parameters != server.parameters {
+            let now = Arc::clone(&server.parameters);
             route.settle(&mut self.client_out);
-            self.tell_parameters(&now);
+            self.tell_parameters(now);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Floor 2. The client's bytes, message by message: what can be done now, what must wait, what needs a server.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -102,6 +103,7 @@ impl Engine {
             range: at..at + here,
             body: rest.get(Header::LEN..here).unwrap_or_default(),
             whole_len: header.len,
+            class: OnceCell::new(),
         };
         if header.tag == tag::TERMINATE {
             return Ok(Next::Wants(self.goodbye()));
@@ -204,6 +206,12 @@ impl Engine {
             }
             return Some(Want::Replies);
         }
+        if self.stall == Stall::None && server.ledger.is_full() {
+            // So that all of it is answered even if the client sends no Sync.
+            route.settle(&mut self.server_out);
+            crate::wire::frontend::flush(&mut self.server_out);
+            self.stall = Stall::UntilAnswered;
+        }
         match self.stall {
             // A Sync that the COPY has swallowed is not answered: the client is to end the COPY.
             Stall::UntilAnswered if server.ledger.is_copy_open() => None,
@@ -258,7 +266,7 @@ impl Engine {
                 _ => {}
             }
         }
-        self.recall(rest)
+        self.recall(message, rest)
     }
 
     fn dispatch(&mut self, message: &Message<'_>, behind: &[u8], route: &mut Route<'_>) {
@@ -336,7 +344,7 @@ impl Engine {
 
     fn query(&mut self, message: &Message<'_>, route: &mut Route<'_>) {
         let text = Query::decode(message.body).map(|query| query.text).unwrap_or_default();
-        let class = if message.is_whole() { self.classify(text) } else { self.shared.opaque() };
+        let class = if message.is_whole() { self.class_of_text(message, text) } else { self.shared.opaque() };
         self.provide_names(&class, true, route);
         if class.is_opaque() {
             let spoiled = self.server.as_ref().is_some_and(|server| server.spoiled);
@@ -412,6 +420,11 @@ impl Engine {
         self.shared.classifier.classify(text, true)
     }
 
+    /// The same of the text of a message: several have to know before it is sent.
+    pub(super) fn class_of_text(&self, message: &Message<'_>, text: &[u8]) -> Arc<Statement> {
+        Arc::clone(message.class.get_or_init(|| self.classify(text)))
+    }
+
     pub(super) fn note_copy(&mut self, class: &Statement, text: &[u8]) {
         self.copy_bound |= may_copy(class, text);
     }
@@ -446,7 +459,7 @@ fn may_discard(class: &Statement) -> bool {
     class.kind == Kind::Opaque && class.effects.intersects(Effects::RESTORE | Effects::OPAQUE)
 }
 
-fn may_copy(class: &Statement, text: &[u8]) -> bool {
+pub(super) fn may_copy(class: &Statement, text: &[u8]) -> bool {
     class.copy == Some(CopyKind::FromStdin) || (class.is_opaque() && contains_word_copy(text))
 }
 

@@ -9,7 +9,7 @@
 //! * in COPY FROM STDIN the server swallows Sync and Flush until CopyDone or CopyFail, and such a Sync owes nothing. When
 //!   the COPY fails it cannot be told how many of them it had swallowed: the ledger is then *uncertain*, and a marker of
 //!   our own finds out before the server is used again;
-//! * answers that are made locally ([`Ask::Local`]) wait for their turn in the same queue.
+//! * answers that are made locally ([`Ask::Local`]) wait for their turn in the same queue, which is bounded for their sake.
 
 use std::collections::VecDeque;
 
@@ -88,6 +88,8 @@ pub struct Owed {
     pub hint: u32,
     /// What to take back if the server does not do it.
     pub undo: Option<Box<Undo>>,
+    /// What that keeps of memory.
+    held: usize,
 }
 
 /// What a message from the server is.
@@ -135,6 +137,8 @@ pub struct Ledger {
     queue: VecDeque<Owed>,
     /// Entries in the queue that have something to take back.
     undos: usize,
+    /// What they keep of memory.
+    held: usize,
     skipping: bool,
     /// Entries ever pushed: numbers them.
     pushed: u64,
@@ -205,7 +209,9 @@ impl Ledger {
         }
         self.pushed += 1;
         self.undos += usize::from(undo.is_some());
-        self.queue.push_back(Owed { ask, owner, hint: 0, undo });
+        let held = undo.as_ref().map_or(0, |undo| undo.weight());
+        self.held += held;
+        self.queue.push_back(Owed { ask, owner, hint: 0, undo, held });
     }
 
     /// Notes which of the client's statement names the message had that was pushed last.
@@ -218,7 +224,13 @@ impl Ledger {
     fn take(&mut self) -> Option<Owed> {
         let owed = self.queue.pop_front()?;
         self.undos -= usize::from(owed.undo.is_some());
+        self.held -= owed.held;
         Some(owed)
+    }
+
+    /// So much is unanswered that the client has to wait: what stands here costs it a few bytes each, or nothing.
+    pub(super) fn is_full(&self) -> bool {
+        self.queue.len() >= ENTRIES_MAX || self.held >= HELD_MAX
     }
 
     /// Whether anything outstanding may have to be taken back.
@@ -393,13 +405,13 @@ impl Ledger {
         let Some(head) = self.take() else {
             return Receipt::Unasked;
         };
-        let Owed { ask, owner, hint, undo } = head;
+        let Owed { ask, owner, hint, undo, .. } = head;
         let mut skipped = Vec::new();
         self.uncertain |= self.copy != Copy::None && self.swallowed_syncs > 0;
         self.end_copy();
         match ask {
             // These answer ReadyForQuery after their error, and nothing behind them is skipped.
-            Ask::Sync | Ask::Query | Ask::FunctionCall => self.queue.push_front(Owed { ask, owner, hint, undo: None }),
+            Ask::Sync | Ask::Query | Ask::FunctionCall => self.queue.push_front(Owed { ask, owner, hint, undo: None, held: 0 }),
             Ask::Parse | Ask::Bind | Ask::Describe | Ask::Execute | Ask::Close | Ask::CopyEnd | Ask::Local(_) => {
                 self.skip_to_sync(&mut skipped)
             }
@@ -443,6 +455,11 @@ impl Ledger {
         self.swallowed_syncs = 0;
     }
 }
+
+/// More than any driver has under way at once.
+const ENTRIES_MAX: usize = 16 * 1024;
+/// Texts of statements that have been replaced or closed.
+const HELD_MAX: usize = 16 << 20;
 
 /// A short hash: a wrong guess costs a name in an error text, where two names stand for one plan.
 pub(super) fn hint_of(name: &[u8]) -> u32 {

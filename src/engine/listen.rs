@@ -246,7 +246,7 @@ impl Engine {
         if self.listening.is_none() && !names_listen(text) {
             return None;
         }
-        let class = self.classify(text);
+        let class = self.class_of_text(message, text);
         self.may_listen |= message.tag == tag::PARSE && changes_channels(&class);
         // What is only parsed does not run.
         (self.listening.is_some() || message.tag != tag::PARSE).then_some(class)

@@ -1,8 +1,11 @@
 //! Floor 2. One message of the client: how much of it must be there before it is looked at, and how long it may be.
 
+use std::cell::OnceCell;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::error::{Error, Kind};
+use crate::query::Statement;
 use crate::wire::Header;
 use crate::wire::frontend::{self, tag};
 
@@ -21,6 +24,8 @@ pub(super) struct Message<'a> {
     pub(super) body: &'a [u8],
     /// Length of the message on the wire, when not all of it is there.
     pub(super) whole_len: usize,
+    /// What its text does: found out at most once, by whoever asks first.
+    pub(super) class: OnceCell<Arc<Statement>>,
 }
 
 impl Message<'_> {

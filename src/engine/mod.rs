@@ -334,11 +334,14 @@ impl Engine {
     }
 
     /// A server connection for the client. ParameterStatus that differ from what the client knows are told first.
-    pub fn lease(&mut self, server: Box<Server>) {
+    pub fn lease(&mut self, mut server: Box<Server>) {
         debug_assert!(self.server.is_none() && server.ledger.is_idle());
         let is_adapted = server.applied == self.session.settings;
-        if is_adapted && *self.parameters != server.parameters {
-            self.tell_parameters(&server.parameters);
+        if self.parameters == server.parameters {
+            // The next comparison is one of addresses.
+            server.parameters = Arc::clone(&self.parameters);
+        } else if is_adapted {
+            self.tell_parameters(Arc::clone(&server.parameters));
         }
         self.read_as(&server.reader);
         self.release = None;
@@ -350,11 +353,11 @@ impl Engine {
         self.sequences_leased();
     }
 
-    fn tell_parameters(&mut self, now: &Parameters) {
-        for (name, value) in self.parameters.changed_in(now) {
+    fn tell_parameters(&mut self, now: Arc<Parameters>) {
+        for (name, value) in self.parameters.changed_in(&now) {
             synth::parameter_status(name, value, &mut self.client_out);
         }
-        self.parameters = Arc::new(now.clone());
+        self.parameters = now;
         self.sequences.renamed();
     }
 

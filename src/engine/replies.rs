@@ -235,7 +235,7 @@ impl Engine {
         if let Ok(status) = ParameterStatus::decode(body)
             && let (Ok(name), Ok(value)) = (std::str::from_utf8(status.name), std::str::from_utf8(status.value))
         {
-            server.parameters.set(name, value);
+            std::sync::Arc::make_mut(&mut server.parameters).set(name, value);
             if name == "application_name" {
                 self.sequences.renamed();
             }

@@ -16,6 +16,7 @@ use crate::wire::{Frame, Header, Oids};
 
 use super::depend::{bind_follows, sees_names};
 use super::failed::requires;
+use super::intake::may_copy;
 use super::ledger::{Ask, Local, Owner};
 use super::message::{Message, TEXT_MAX};
 use super::route::Route;
@@ -28,7 +29,7 @@ impl Engine {
         let Ok(parse) = Parse::decode(message.body) else {
             return self.send(Ask::Parse, message, route);
         };
-        let class = self.classify(parse.text);
+        let class = self.class_of_text(message, parse.text);
         // EXECUTE looks for its statement when it is described, which is before it is bound.
         self.provide_names(&class, false, route);
         if parse.name.is_empty() {
@@ -370,14 +371,8 @@ impl Engine {
 
     fn note_copy_of_unnamed(&mut self) {
         let Some(unnamed) = self.session.statements.unnamed.as_ref() else { return };
-        let class = Arc::clone(&unnamed.class);
-        if class.copy.is_none() && !class.is_opaque() {
-            return;
-        }
-        let body = unnamed.message.get(Header::LEN..).unwrap_or_default().to_vec();
-        if let Ok(parse) = Parse::decode(&body) {
-            self.note_copy(&class, parse.text);
-        }
+        let text = Parse::decode(unnamed.message.get(Header::LEN..).unwrap_or_default()).map(|parse| parse.text);
+        self.copy_bound |= text.is_ok_and(|text| may_copy(&unnamed.class, text));
     }
 }
 

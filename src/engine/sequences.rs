@@ -308,7 +308,7 @@ impl Engine {
             return false;
         }
         let class = match message.tag {
-            tag::QUERY => Query::decode(message.body).ok().map(|query| self.classify(query.text)),
+            tag::QUERY => Query::decode(message.body).ok().map(|query| self.class_of_text(message, query.text)),
             tag::BIND => frontend::Bind::decode(message.body).ok().and_then(|bind| self.class_of(bind.statement)),
             tag::FUNCTION_CALL => return true,
             _ => return false,

@@ -16,7 +16,8 @@ pub struct Server {
     /// Needed to cancel its query.
     pub key: Option<BackendKey>,
     /// What ParameterStatus has said last, in the order of first appearance.
-    pub parameters: Parameters,
+    /// Servers and clients of one kind share them.
+    pub parameters: Arc<Parameters>,
     /// With which settings it reads.
     pub reader: Arc<Reader>,
     /// The settings it was opened with.
@@ -74,7 +75,7 @@ impl StandIn {
 
 impl Server {
     /// A connection that has just logged in.
-    pub fn new(key: Option<BackendKey>, parameters: Parameters, reader: Arc<Reader>, plans_limit: usize) -> Self {
+    pub fn new(key: Option<BackendKey>, parameters: Arc<Parameters>, reader: Arc<Reader>, plans_limit: usize) -> Self {
         Self {
             key,
             parameters,

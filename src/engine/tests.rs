@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{CacheShared, Engine, Parameters, Reader, Release, Server, Shared, Taken, Want};
+use super::{CacheShared, Engine, Reader, Release, Server, Shared, Taken, Want};
 use crate::cache::Join;
 use crate::error::{Error, Kind};
 use crate::listen::{Gate, Passage};
@@ -84,7 +84,7 @@ impl Rig {
 
     /// One more server, with room for so many statements.
     pub(super) fn add_server(&mut self, plans: usize) {
-        let server = Server::new(None, Parameters::default(), Arc::clone(&self.reader), plans);
+        let server = Server::new(None, Arc::default(), Arc::clone(&self.reader), plans);
         self.free.push_back(Box::new(server));
     }
 

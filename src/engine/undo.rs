@@ -55,6 +55,12 @@ impl Undo {
         }
     }
 
+    /// What is kept only for it: about the text.
+    pub(super) fn weight(&self) -> usize {
+        let unnamed = self.client_before().and_then(Option::as_ref).map_or(0, |unnamed| unnamed.message.len());
+        unnamed + self.name_before().map_or(0, |(_, plan)| plan.text().len())
+    }
+
     /// Whether it is about the unnamed statement.
     pub(super) fn concerns_unnamed(&self) -> bool {
         self.client_before().is_some() || self.server_before().is_some()

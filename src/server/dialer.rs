@@ -232,9 +232,9 @@ impl Connector for Dialer {
         if let Some(text) = &self.stand_in {
             dialed.query(text).await?;
         }
-        let parameters: Parameters = dialed.parameters.iter().cloned().collect();
+        let parameters = Arc::new(dialed.parameters.iter().cloned().collect::<Parameters>());
         *set.known.lock() = Some(Known {
-            parameters: Arc::new(parameters.clone()),
+            parameters: Arc::clone(&parameters),
             reader: Arc::clone(&reader),
             defaults: Arc::clone(&defaults),
             given,

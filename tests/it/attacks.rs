@@ -2,6 +2,7 @@
 //! it was. `PGDIAL_ATTACKS=n` repeats the random parts n times.
 
 mod encrypted;
+mod floods;
 
 use crate::support::encode::Out;
 use crate::support::pgdial::{Config, Pgdial};

@@ -303,7 +303,7 @@ impl World {
         }
         let mut process = self.idle.pop().unwrap_or_else(|| Process {
             state: Some(Box::new({
-                let mut state = Server::new(None, parameters(), Arc::clone(&self.reader), self.plans);
+                let mut state = Server::new(None, Arc::new(parameters()), Arc::clone(&self.reader), self.plans);
                 state.stand_in = StandIn::Ready;
                 state
             })),

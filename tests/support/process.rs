@@ -33,6 +33,23 @@ pub(crate) fn rss_bytes(pid: u32) -> u64 {
     pages * 4096
 }
 
+/// The most that it has had.
+pub(crate) fn peak_bytes(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status of a live process");
+    let line = text.lines().find(|line| line.starts_with("VmHWM:")).expect("status has a peak");
+    let kilobytes = line.split_whitespace().nth(1).and_then(|word| word.parse::<u64>().ok());
+    kilobytes.expect("the peak is a number") << 10
+}
+
+/// What a process has used of the processors so far.
+pub(crate) fn cpu_time(pid: u32) -> Duration {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("stat of a live process");
+    let behind_name = text.rsplit(')').next().expect("stat has a name");
+    let ticks = behind_name.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<u64>().ok()).sum::<u64>();
+    // USER_HZ is 100 wherever Linux runs.
+    Duration::from_millis(ticks * 10)
+}
+
 /// Polls until `done` says so.
 pub(crate) fn eventually(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
     let end = Instant::now() + limit;

@@ -21,23 +21,21 @@ impl Relay {
         if self.ending.is_some() || self.client_eof || self.engine.server_out.len() >= HIGH_WATER {
             return false;
         }
-        let room = match self.wait {
-            Wait::Input { room } => room.max(CHUNK),
-            // So that a client that goes away while it waits is noticed; what it sends meanwhile is bounded.
-            Wait::Server(_) | Wait::Replies | Wait::Flight(_) | Wait::Gate(_) => CHUNK,
-        };
-        if self.inbox.len() >= room {
+        // It is read while it waits for something else too, so that one that goes away is noticed; but only so much.
+        if self.inbox.len() >= self.wanted().unwrap_or(0).max(CHUNK) {
             return false;
         }
         match pipe::poll_read(&mut self.stream, cx, buffer) {
             Poll::Pending => false,
             Poll::Ready(Ok(n)) if n > 0 => {
                 self.meter.client_sent(n);
-                if self.inbox.is_empty() && matches!(self.wait, Wait::Input { .. }) {
+                let wanted = self.wanted();
+                if self.inbox.is_empty() && wanted.is_some() {
                     self.feed(buffer, cx, now);
                 } else {
                     self.inbox.append(buffer);
-                    if matches!(self.wait, Wait::Input { .. }) {
+                    // A long message that comes byte by byte is not looked at for each of them.
+                    if wanted.is_some_and(|room| self.inbox.len() >= room) {
                         self.feed_inbox(cx, now);
                     }
                 }
@@ -49,6 +47,14 @@ impl Relay {
                 self.ending = Some(End::ClientGone);
                 true
             }
+        }
+    }
+
+    /// How many bytes of the client the engine waits for, if it waits for any.
+    fn wanted(&self) -> Option<usize> {
+        match self.wait {
+            Wait::Input { room } => Some(room),
+            Wait::Server(_) | Wait::Replies | Wait::Flight(_) | Wait::Gate(_) => None,
         }
     }
 

@@ -1,5 +1,7 @@
 //! Floor 2. The ledger as a table: what was sent, what came back, what is left.
 
+use std::sync::Arc;
+
 use super::super::ledger::{Ask, Ledger, Local, Owner, Receipt};
 
 fn asks(word: char) -> (Ask, Owner) {
@@ -135,4 +137,35 @@ fn only_what_belongs_to_earlier_batches_is_open() {
     assert!(matches!(ledger.receive(b'Z'), Ok(Receipt::End(_))));
     assert!(matches!(ledger.receive(b'E'), Ok(Receipt::Failed { .. })));
     assert!(!ledger.has_undos());
+}
+
+#[test]
+fn what_waits_in_the_queue_is_bounded() {
+    use super::super::undo::Undo;
+    use crate::query::Statement;
+    use crate::session::{Unnamed, UnnamedId};
+    let mut ledger = Ledger::default();
+    ledger.push(Ask::Query, Owner::Client, None);
+    let mut waiting = 0;
+    while !ledger.is_full() {
+        ledger.push(Ask::Local(Local::CloseComplete), Owner::Client, None);
+        waiting += 1;
+    }
+    assert!((10_000..20_000).contains(&waiting), "{waiting} answers");
+    assert!(matches!(ledger.receive(b'Z'), Ok(Receipt::End(_))));
+    while ledger.next_local().is_some() {}
+    assert!(ledger.is_idle() && !ledger.is_full());
+
+    let unnamed = || Unnamed { id: UnnamedId(1), message: vec![0; 4 << 20], class: Arc::new(Statement::opaque()) };
+    for count in 1..=4 {
+        let undo = Undo::Unnamed { client: Some(Box::new(unnamed())), server: None };
+        ledger.push(Ask::Parse, Owner::Client, Some(Box::new(undo)));
+        assert_eq!(ledger.is_full(), count == 4, "{count} texts of 4 MiB");
+    }
+    assert!(matches!(ledger.receive(b'1'), Ok(Receipt::End(_))));
+    assert!(!ledger.is_full());
+    assert!(matches!(ledger.receive(b'E'), Ok(Receipt::Failed { .. })));
+    ledger.push(Ask::Sync, Owner::Client, None);
+    assert!(matches!(ledger.receive(b'Z'), Ok(Receipt::End(_))));
+    assert!(ledger.is_idle() && !ledger.is_full(), "nothing is left of what was skipped");
 }

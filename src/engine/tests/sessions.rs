@@ -1,5 +1,6 @@
 //! Floor 2. What a session ties to its server, and when the server goes.
 
+use super::super::Parameters;
 use super::*;
 
 #[test]
@@ -212,9 +213,16 @@ fn a_batch_without_a_server_fails_as_a_whole() {
 fn parameters_that_differ_are_told() {
     let mut rig = Rig::of(3, &shared(None), 0);
     rig.add_server(10);
-    rig.free[0].parameters.set("TimeZone", "UTC");
+    Arc::make_mut(&mut rig.free[0].parameters).set("TimeZone", "UTC");
     assert_eq!(rig.send(&[query("select 1")]), "Q select 1");
     assert_eq!(rig.answer(&[complete("SELECT 1"), ready(I)]), "S TimeZone=UTC, C SELECT 1, Z I");
+    rig.release();
+    // What is equal is one, so that the next lease compares addresses.
+    let copy = |known: &Parameters| known.iter().map(|(name, value)| (name.into(), value.into())).collect::<Parameters>();
+    rig.free[0].parameters = Arc::new(copy(&rig.free[0].parameters));
+    rig.query("select 1", "SELECT 1", I);
+    rig.release();
+    assert!(Arc::ptr_eq(&rig.free[0].parameters, &rig.engine.parameters));
 }
 
 #[test]
