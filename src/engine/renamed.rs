@@ -34,9 +34,7 @@ impl Engine {
         let open = self.server.iter().flat_map(|server| server.ledger.undos().filter_map(Undo::name_before));
         let names =
             || self.session.statements.iter().chain(open.clone()).filter(|(_, known)| known.name() == plan).map(|(name, _)| name);
-        // A plan made for a server that could not have the statement as it was parsed is in nobody's list.
-        let meant = || self.session.statements.iter().map(|(name, _)| name).find(|name| hint_of(name) == hint);
-        names().find(|name| hint_of(name) == hint).or_else(|| names().next()).or_else(meant)
+        names().find(|name| hint_of(name) == hint).or_else(|| names().next())
     }
 }
 
