@@ -54,9 +54,10 @@ pub struct Server {
 }
 
 /// Whether a server has the statement that stands in for others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StandIn {
     /// It was never given one.
+    #[default]
     None,
     /// Yes.
     Ready,

@@ -28,7 +28,8 @@ impl Engine {
             server.ledger.push(Ask::Query, Owner::Own, None);
             server.discarded();
         }
-        let restore = server.stand_in == StandIn::Lost && !stays;
+        // Who keeps the server may need it as well, unless its statements are there by their own names.
+        let restore = server.stand_in == StandIn::Lost && !self.session.materialised;
         if restore {
             // It may be there after all: a Close of it may have been skipped.
             let name = self.shared.plans.stand_in();
@@ -68,7 +69,8 @@ impl Engine {
             return self.ask_for_channels_again();
         }
         if !self.session.pins.is_empty() {
-            return false;
+            // All that is done for a client that keeps its server is the stand-in, without which it can do.
+            return self.server.as_mut().is_some_and(|server| std::mem::take(&mut server.stand_in) == StandIn::Ready);
         }
         self.release = Some(Release::Close);
         true
