@@ -445,7 +445,7 @@ fn leaves_open(message: u8, has_body: bool, open: bool) -> bool {
     }
 }
 
-fn is_copy_time_message(message: u8) -> bool {
+pub(super) fn is_copy_time_message(message: u8) -> bool {
     matches!(message, tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL | tag::SYNC | tag::FLUSH | tag::TERMINATE)
 }
 

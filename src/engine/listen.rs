@@ -23,6 +23,7 @@ use crate::session::{Pin, Pins};
 use crate::wire::Header;
 use crate::wire::frontend::{Bind, Parse, Query, tag};
 
+use super::intake::is_copy_time_message;
 use super::ledger::{Ask, Owner};
 use super::message::Message;
 use super::route::Route;
@@ -213,6 +214,10 @@ impl Engine {
     pub(super) fn must_listen(&mut self, message: &Message<'_>, behind: &[u8], route: &mut Route<'_>) -> Option<Want> {
         self.shared.hub.as_ref()?;
         if self.server.as_ref().is_none_or(|server| server.ledger.is_copy_open() || server.ledger.is_skipping()) {
+            return None;
+        }
+        // They run nothing, and may belong to a COPY that has not been answered yet: nothing is to come between.
+        if is_copy_time_message(message.tag) {
             return None;
         }
         let class = self.class_for_listen(message);
