@@ -24,8 +24,9 @@ impl Engine {
         if server.ledger.is_empty() || server.ledger.is_copy_open() {
             return false;
         }
-        if self.needs_own_names(message) {
-            // The statements are about to be prepared under their own names: it must be certain which there are.
+        if self.needs_own_names(message) || self.may_mistake_names(message) {
+            // The statements are about to be prepared under their own names, or to be set aside: it must be certain which
+            // there are.
             if self.open_batch {
                 route.settle(&mut self.server_out);
                 frontend::flush(&mut self.server_out);
@@ -123,9 +124,18 @@ impl Engine {
 
     /// SQL PREPARE, EXECUTE or DEALLOCATE, by a session whose statements are still virtual.
     pub(super) fn needs_own_names(&self, message: &Message<'_>) -> bool {
-        if self.session.materialised {
-            return false;
-        }
+        !self.session.materialised && self.tells_of_names(message)
+    }
+
+    /// The same by one whose statements are on its server, behind a Parse or Close by name that may still be refused: what
+    /// the name stood for before must not be forgotten.
+    fn may_mistake_names(&self, message: &Message<'_>) -> bool {
+        let Some(server) = self.server.as_ref().filter(|_| self.session.materialised) else { return false };
+        let open = server.ledger.undos().any(|undo| matches!(undo, Undo::Named { .. } | Undo::Closed { .. }));
+        open && self.tells_of_names(message)
+    }
+
+    fn tells_of_names(&self, message: &Message<'_>) -> bool {
         match message.tag {
             tag::QUERY => Query::decode(message.body).is_ok_and(|query| sees_names(&self.class_of_text(message, query.text))),
             tag::PARSE => Parse::decode(message.body).is_ok_and(|parse| sees_names(&self.class_of_text(message, parse.text))),

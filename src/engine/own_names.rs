@@ -87,6 +87,18 @@ impl Engine {
         }
     }
 
+    /// DEALLOCATE ALL has succeeded. Behind it in the same text there may be a PREPARE: then the server is asked.
+    pub(super) fn deallocated_all(&mut self) {
+        self.session.statements.deallocate_all();
+        let several = self.running.as_ref().is_some_and(|class| class.count > 1);
+        if !several || !self.session.materialised {
+            self.session.pins.remove(Pin::SqlPrepare);
+            self.forget_statements();
+        } else if let Some(server) = self.server.as_mut() {
+            server.forget_statements();
+        }
+    }
+
     /// SQL PREPARE, EXECUTE and DEALLOCATE see protocol-level statements too: from here on the client's statements exist
     /// on its server under their own names, and the client keeps that server.
     pub(super) fn materialise(&mut self, route: &mut Route<'_>) {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::error::{Error, Kind as ErrorKind};
 use crate::pg::TransactionStatus;
-use crate::session::{Pin, Unnamed, UnnamedId};
+use crate::session::{Unnamed, UnnamedId};
 use crate::wire::Header;
 use crate::wire::backend::{CommandComplete, ParameterStatus, tag};
 use crate::wire::diagnostics::{Fields, Severity};
@@ -293,11 +293,7 @@ impl Engine {
             b"DISCARD SEQUENCES\0" => self.sequences_discarded(),
             b"COMMIT\0" | b"ROLLBACK\0" => self.left_block = true,
             b"DEALLOCATE\0" => self.deallocated(),
-            b"DEALLOCATE ALL\0" => {
-                self.session.statements.deallocate_all();
-                self.session.pins.remove(Pin::SqlPrepare);
-                self.forget_statements();
-            }
+            b"DEALLOCATE ALL\0" => self.deallocated_all(),
             _ => {}
         }
         if owner == Owner::Capture {
