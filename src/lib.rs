@@ -9,7 +9,7 @@
 //! | 2 engine | [`engine`] | one client connection, without IO |
 //! | 3 IO | [`net`] [`server`] [`catalog`] [`feed`] [`admin`] | sockets, Postgres, its catalog, changes made elsewhere, stats |
 //! | 4 client | [`client`] | login, and the loop of a client |
-//! | 5 house | [`app`] [`source`] [`demo`] | wiring, drain, reload, the demo |
+//! | 5 house | [`app`] [`source`] [`demo`] [`import`] | wiring, drain, reload, the demo, other poolers' files |
 //!
 //! A module imports only from lower floors, or along the edges that `tests/tidy.rs` names. Floors 0 to 2 hold no IO, no clock
 //! and no randomness of their own: those come in as arguments, so that three quarters of the product is tested without a

@@ -6,12 +6,12 @@
 //!   +------------------------v-----------------------+     +---------------v----------------+
 //!   | intake    frame by frame; stalls while a COPY  |     | replies   header by header     |
 //!   |           may begin, a marker is out, a flight |     |           the ledger says whose|
-//!   |           is waited for                        |     |           Client  -> relay     |
+//!   |           is waited for, the ledger is full    |     |           Client  -> relay     |
 //!   |   |                                            |     |           Capture -> relay+keep|
 //!   |   v                                            |     |           Inject  -> swallow   |
 //!   | decide    a whole batch, idle, a rule: memory? |     |           Own     -> swallow   |
-//!   |   | Fill/Bypass        | Hit                   |     |   |  ReadyForQuery 'I', ledger |
-//!   |   v                    v                       |     |   v  idle, no pin              |
+//!   |   | Fill/Bypass        | Hit                   |     |   |  ReadyForQuery 'I': follow,|
+//!   |   v                    v                       |     |   v  tidy; ledger idle, no pin |
 //!   | rewrite   names ->   synth -> client_out       |     | Release(Reuse)                 |
 //!   |   plans, undo,                                 |     +--------------------------------+
 //!   |   ledger.push() -> server_out                  |

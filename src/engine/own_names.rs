@@ -55,6 +55,10 @@ impl Engine {
             inject_close(server, &name, Some(undo), &mut self.server_out);
             server.plans.remove(id);
         }
+        // Of one that is not there any more Postgres says nothing.
+        for name in std::mem::take(&mut server.doubted) {
+            inject_close(server, &name, None, &mut self.server_out);
+        }
         if server.stand_in == StandIn::Ready {
             inject_close(server, stand_in.as_bytes(), None, &mut self.server_out);
             server.stand_in.lose();

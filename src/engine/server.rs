@@ -1,5 +1,6 @@
 //! Floor 2. What is known of one server connection; it moves with the connection from client to client.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::pg::BackendKey;
@@ -49,6 +50,8 @@ pub struct Server {
     pub(super) sender: ServerSender,
     /// Something ran that may have dropped prepared statements unseen (DO, CALL): none is taken for present from before.
     pub(super) doubtful: bool,
+    /// The names of those that were there before, and may be still.
+    pub(super) doubted: BTreeSet<Box<[u8]>>,
     /// Statements under a client's own name that were needed to make Postgres refuse that name.
     pub(super) litter: Vec<Box<[u8]>>,
 }
@@ -95,6 +98,7 @@ impl Server {
             notified: false,
             sender: None,
             doubtful: false,
+            doubted: BTreeSet::new(),
             litter: Vec::new(),
         }
     }
@@ -105,12 +109,14 @@ impl Server {
     /// and the error that speaks of one speaks of the other.
     pub(super) fn doubt(&mut self) {
         self.doubtful = true;
+        self.doubted.extend(self.plans.iter().map(|(_, name)| name.into()));
         self.plans.clear();
     }
 
     /// All named statements have been dropped.
     pub(super) fn forget_statements(&mut self) {
         self.doubtful = false;
+        self.doubted.clear();
         self.plans.clear();
         self.stand_in.lose();
     }

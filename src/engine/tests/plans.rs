@@ -35,6 +35,20 @@ fn a_text_that_the_server_has_is_not_parsed_again() {
 }
 
 #[test]
+fn who_looks_at_statements_sees_none_of_those_that_a_block_may_have_dropped() {
+    in_pieces(|chunk| {
+        let mut rig = Rig::new(chunk);
+        rig.send(&[parse("s", "select 1"), sync()]);
+        rig.answer(&[parsed(), learnt(), ready(I)]);
+        rig.query("do $$ begin execute x; end $$", "DO", I);
+        rig.inquiry(&["f", "f", "f", "[]"]);
+        assert_eq!(rig.release(), None, "it may have left anything behind");
+        let sent = rig.send(&[query("select name from pg_prepared_statements")]);
+        assert!(sent.starts_with("C _p_1, "), "{sent}");
+    });
+}
+
+#[test]
 fn room_is_made_in_the_order_of_the_stream() {
     in_pieces(|chunk| {
         let mut rig = Rig::of(chunk, &shared(None), 0);

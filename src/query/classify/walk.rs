@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value};
 
+use super::super::routine::{effects_of_call, runs_text};
 use super::super::{Effects, FunctionName, OperatorName, RelationName, Statement};
 
 type Object = Map<String, Value>;
@@ -180,22 +181,9 @@ fn call_effects(name: &str, args: Option<&Value>) -> Effects {
     match name {
         "set_config" if is_true(args.and_then(|args| args.get(2))) => Effects::NONE,
         "set_config" => Effects::SETTING | Effects::ROLE,
-        "nextval" | "setval" => Effects::SEQUENCE,
-        "currval" | "lastval" => Effects::CURRVAL,
-        "setseed" => Effects::SETSEED,
-        "pg_reload_conf" => Effects::DEFAULTS,
-        "pg_advisory_lock" | "pg_advisory_lock_shared" | "pg_try_advisory_lock" | "pg_try_advisory_lock_shared" => {
-            Effects::ADVISORY_LOCK
-        }
         "pg_advisory_unlock" | "pg_advisory_unlock_shared" | "pg_advisory_unlock_all" => Effects::RESTORE,
-        // They run SQL that stands in a string, or attach something to the session.
-        "query_to_xml" | "query_to_xmlschema" | "query_to_xml_and_xmlschema" | "ts_stat" | "ts_rewrite" => Effects::OPAQUE,
-        "cursor_to_xml" | "cursor_to_xmlschema" => Effects::OPAQUE,
-        "pg_create_logical_replication_slot" | "pg_create_physical_replication_slot" => Effects::OPAQUE,
-        name if name.starts_with("pg_copy_") && name.ends_with("_replication_slot") => Effects::OPAQUE,
-        name if name.starts_with("pg_replication_origin_session") => Effects::OPAQUE,
-        name if name.starts_with("binary_upgrade_") => Effects::OPAQUE,
-        _ => Effects::NONE,
+        name if runs_text(name) => Effects::OPAQUE,
+        name => effects_of_call(name),
     }
 }
 

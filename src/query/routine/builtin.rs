@@ -17,7 +17,7 @@ pub(super) fn effects_of_setting(name: &str) -> Effects {
 }
 
 /// What a call of one of Postgres's own functions leaves behind, but for `set_config`.
-pub(super) fn effects_of_call(name: &str) -> Effects {
+pub(crate) fn effects_of_call(name: &str) -> Effects {
     match name {
         "nextval" | "setval" => Effects::SEQUENCE,
         "currval" | "lastval" => Effects::CURRVAL,
@@ -33,7 +33,7 @@ pub(super) fn effects_of_call(name: &str) -> Effects {
 }
 
 /// They run SQL that stands in a string, or attach something to the session.
-fn runs_text(name: &str) -> bool {
+pub(crate) fn runs_text(name: &str) -> bool {
     matches!(name, "ts_stat" | "ts_rewrite" | "pg_create_logical_replication_slot" | "pg_create_physical_replication_slot")
         || ["query_to_xml", "cursor_to_xml", "table_to_xml", "schema_to_xml", "database_to_xml"]
             .iter()

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 pub use self::body::scan_body;
 pub use self::builtin::is_builtin_function;
+pub(super) use self::builtin::{effects_of_call, runs_text};
 pub use self::rows::{HiddenRow, Place, RoutineRow, RoutineRows, Runs};
 use self::table::Table;
 use super::{Effects, FunctionName, Statement};
