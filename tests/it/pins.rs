@@ -100,3 +100,24 @@ fn pinned_clients_leave_room_for_the_others() {
 }
 
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// The unnamed statement outlives its transaction, and is given to another server as it was meant.
+#[test]
+fn an_unnamed_statement_is_parsed_elsewhere_under_the_settings_of_then() {
+    let postgres = Postgres::shared();
+    let database = postgres.database("unnamed");
+    let config = Config::new(postgres, &database).pool(2).text("pool", "checkout_timeout", "10s");
+    let pgdial = Pgdial::start(&config);
+    let (mut one, mut two) = (pgdial.client(&database), pgdial.client(&database));
+    one.rows("set datestyle = 'SQL, DMY'");
+    let out = || crate::support::encode::Out::new();
+    one.send(&out().parse("", "select extract(month from '01/02/2026'::date)", &[]).sync().0);
+    one.until_ready(1);
+    // By name: a simple Query would drop it.
+    one.send(&out().parse("s", "set datestyle = 'SQL, MDY'", &[]).bind_text("", "s", &[]).execute("", 0).sync().0);
+    one.until_ready(1);
+    // The server that was used last.
+    two.rows("begin; select 1");
+    one.send(&out().bind_text("p", "", &[]).execute("p", 0).sync().0);
+    assert_eq!(crate::support::wire::rows(&one.until_ready(1), "execute"), [[Some("2".to_owned())]]);
+}
