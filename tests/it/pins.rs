@@ -101,6 +101,29 @@ fn pinned_clients_leave_room_for_the_others() {
 
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
 
+/// Nobody can tell from the catalog what this function does. The server that it leaves a lock on is found while it is idle.
+#[test]
+fn an_idle_server_with_something_left_on_it_is_closed() {
+    let postgres = Postgres::shared();
+    let database = postgres.database("unclean");
+    let lying = "create function lying(bigint) returns void language internal stable strict as 'pg_advisory_lock_int8'";
+    postgres.sql(&database, lying);
+    let config = Config::new(postgres, &database).pool(1).text("pool", "check_delay", "300ms");
+    let pgdial = Pgdial::start(&config);
+    let mut client = pgdial.client(&database);
+    client.rows("set work_mem = '1MB'; create temp table t (); drop table t");
+    let backend = |client: &mut crate::support::wire::Client| client.rows("select pg_backend_pid()");
+    let clean = backend(&mut client);
+    std::thread::sleep(std::time::Duration::from_millis(1000));
+    assert_eq!(backend(&mut client), clean, "what is followed is as it should be");
+    client.rows("select lying(4711)");
+    let locks = "select count(*) from pg_locks where locktype = 'advisory' and objid = 4711";
+    eventually("the server is closed", std::time::Duration::from_secs(10), || {
+        postgres.client("postgres", &database).rows(locks) == [[Some("0".to_owned())]]
+    });
+    assert_eq!(client.rows("show work_mem"), [[Some("1MB".to_owned())]]);
+}
+
 /// SET LOCAL ends with the transaction, but the name stays known to the server, and the random numbers stay what they became.
 #[test]
 fn what_outlives_set_local_is_nobody_elses() {
