@@ -160,7 +160,8 @@ impl Engine {
             (Answering::Simple, _) => self.session.statements.unnamed = None,
             (Answering::Extended { .. }, Some((b"", message))) => {
                 let id = UnnamedId(self.shared.next_epoch());
-                let unnamed = Unnamed { id, message: message.to_vec(), class: Arc::clone(&batch.class) };
+                let unnamed =
+                    Unnamed { id, message: message.to_vec(), class: Arc::clone(&batch.class), epoch: self.session.epoch };
                 self.session.statements.unnamed = Some(Box::new(unnamed));
             }
             (Answering::Extended { .. }, Some((name, _))) => {

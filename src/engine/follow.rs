@@ -106,7 +106,8 @@ impl Engine {
         let session = &self.session;
         let aftermath = self.aftermath.get_or_insert_default();
         aftermath.checks = aftermath.checks.union(checks);
-        aftermath.names.extend(heard.into_iter().take(MAX_NAMES));
+        let room = (MAX_NAMES + 1).saturating_sub(aftermath.names.len());
+        aftermath.names.extend(heard.into_iter().take(room));
         for name in class.settings.iter().take(MAX_NAMES + 1) {
             if aftermath.names.len() > MAX_NAMES {
                 break;
@@ -127,15 +128,30 @@ impl Engine {
             return;
         }
         self.forget_settings(class);
-        let names = bind.parameters().ok().map(|parameters| {
-            let value = |number: &u16| parameters.values.iter().nth(usize::from(*number).checked_sub(1)?)?;
-            let name = |number: &u16| std::str::from_utf8(value(number)?).ok().map(str::to_ascii_lowercase);
-            class.setting_parameters.iter().filter_map(name).collect::<Vec<_>>()
-        });
-        match names {
-            Some(names) => self.aftermath.get_or_insert_default().names.extend(names.into_iter().map(String::into_boxed_str)),
+        let Ok(parameters) = bind.parameters() else {
             // Longer than what is looked at, or malformed.
-            None => self.pin(Pin::OpaqueSettings),
+            self.pin(Pin::OpaqueSettings);
+            return self.spoil();
+        };
+        let value = |number: &u16| parameters.values.iter().nth(usize::from(*number).checked_sub(1)?)?;
+        // What is no text, or too long for a name, is kept as a name that cannot be asked for.
+        let name = |value: &[u8]| std::str::from_utf8(value).ok().map(str::to_ascii_lowercase).filter(|name| is_askable(name));
+        let names = class.setting_parameters.iter().filter_map(value).map(|value| name(value).unwrap_or_default());
+        let aftermath = self.aftermath.get_or_insert_default();
+        let mut seeds = false;
+        for name in names {
+            if aftermath.names.len() > MAX_NAMES {
+                break;
+            }
+            seeds |= name == "seed";
+            if name == "session_authorization" {
+                aftermath.names.insert("role".into());
+            }
+            aftermath.names.insert(name.into());
+        }
+        if seeds {
+            self.pin(Pin::Backend);
+            self.spoil();
         }
     }
 

@@ -23,11 +23,18 @@ type Values = Vec<(Box<str>, Box<str>)>;
 impl Engine {
     /// Prepares a plan that the server lacks, on the client's behalf.
     pub(super) fn inject_parse(&mut self, plan: &Plan, route: &mut Route<'_>) {
-        let around = self.settings_around(plan.epoch());
+        self.under_settings_of(plan.epoch(), route, |engine, route| {
+            engine.write_parse(plan, Owner::Inject, Undo::Injected(plan.id()), route);
+        });
+    }
+
+    /// Does it with the settings of then around it, where they are known and not those of now.
+    pub(super) fn under_settings_of(&mut self, epoch: u64, route: &mut Route<'_>, parse: impl FnOnce(&mut Self, &mut Route<'_>)) {
+        let around = self.settings_around(epoch);
         if let Some((then, _)) = &around {
             self.set_for_parse(then, route);
         }
-        self.write_parse(plan, Owner::Inject, Undo::Injected(plan.id()), route);
+        parse(self, route);
         if let Some((_, now)) = &around {
             self.set_for_parse(now, route);
         }

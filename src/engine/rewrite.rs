@@ -63,7 +63,8 @@ impl Engine {
     fn parse_unnamed(&mut self, class: Arc<Statement>, message: &Message<'_>, route: &mut Route<'_>) {
         let id = UnnamedId(self.shared.next_epoch());
         let whole = route.input.get(message.range.clone()).unwrap_or_default().to_vec();
-        let previous = self.session.statements.unnamed.replace(Box::new(Unnamed { id, message: whole, class }));
+        let epoch = self.session.epoch;
+        let previous = self.session.statements.unnamed.replace(Box::new(Unnamed { id, message: whole, class, epoch }));
         let Some(server) = self.server.as_mut() else { return };
         let undo = Undo::Unnamed { client: previous, server: server.unnamed.replace(id) };
         server.ledger.push(Ask::Parse, Owner::Client, Some(Box::new(undo)));
@@ -330,22 +331,26 @@ impl Engine {
 
     /// The server's unnamed statement becomes the client's, or none if the client has none.
     fn provide_unnamed(&mut self, route: &mut Route<'_>) {
+        let wanted = self.session.statements.unnamed.as_ref().map(|unnamed| (unnamed.id, unnamed.epoch));
         let Some(server) = self.server.as_mut() else { return };
-        let wanted = self.session.statements.unnamed.as_ref();
-        if server.unnamed == wanted.map(|unnamed| unnamed.id) {
+        let (id, before) = (wanted.map(|(id, _)| id), server.unnamed);
+        if before == id {
             return;
         }
+        server.unnamed = id;
+        let undo = Undo::UnnamedInjected { server: before };
         route.settle(&mut self.server_out);
-        let undo = Undo::UnnamedInjected { server: server.unnamed };
-        server.unnamed = wanted.map(|unnamed| unnamed.id);
-        match wanted {
-            Some(unnamed) => {
-                self.server_out.extend_from_slice(&unnamed.message);
-                server.ledger.push(Ask::Parse, Owner::Inject, Some(Box::new(undo)));
-                self.tally.prepared += 1;
-            }
-            None => inject_close(server, b"", Some(undo), &mut self.server_out),
-        }
+        let Some((_, epoch)) = wanted else {
+            return inject_close(server, b"", Some(undo), &mut self.server_out);
+        };
+        self.under_settings_of(epoch, route, |engine, _| {
+            let (Some(unnamed), Some(server)) = (engine.session.statements.unnamed.as_ref(), engine.server.as_mut()) else {
+                return;
+            };
+            engine.server_out.extend_from_slice(&unnamed.message);
+            server.ledger.push(Ask::Parse, Owner::Inject, Some(Box::new(undo)));
+            engine.tally.prepared += 1;
+        });
     }
 
     /// A simple Query destroys the unnamed statement on both sides.

@@ -15,6 +15,8 @@ pub enum CloseReason {
     Released,
     /// It was found dead, or failed its check.
     Dead,
+    /// A client had left something behind that was not known of.
+    Unclean,
     /// Idle for longer than `idle_timeout`.
     IdleTimeout,
     /// Older than `max_lifetime`.
@@ -33,9 +35,10 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of `Totals::closes`.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Released,
         Self::Dead,
+        Self::Unclean,
         Self::IdleTimeout,
         Self::MaxLifetime,
         Self::OtherSet,
@@ -50,6 +53,7 @@ impl CloseReason {
         match self {
             Self::Released => "released",
             Self::Dead => "dead",
+            Self::Unclean => "unclean",
             Self::IdleTimeout => "idle_timeout",
             Self::MaxLifetime => "max_lifetime",
             Self::OtherSet => "other_set",

@@ -1,5 +1,7 @@
 //! Floor 3. A connection to Postgres as the pool keeps it: the socket, and what is known of the session on it.
 
+mod scrub;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire};
 use std::task::{Context, Poll, Waker};
@@ -9,11 +11,11 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::engine::Server;
 use crate::net::{Idle, Stream};
-use crate::wire::backend::tag;
+use crate::wire::backend::{DataRow, tag};
 use crate::wire::{Header, frontend};
 
 use super::card::Place;
-use super::pool::PooledConn;
+use super::pool::{Inspection, PooledConn};
 
 /// One server connection.
 pub struct ServerConn {
@@ -30,31 +32,34 @@ pub struct ServerConn {
 }
 
 impl ServerConn {
-    /// Sends Sync and waits for ReadyForQuery 'I'.
-    async fn answers(&mut self) -> bool {
-        let mut message = Vec::with_capacity(Header::LEN);
-        frontend::sync(&mut message);
-        if self.stream.write_all(&message).await.is_err() || self.stream.flush().await.is_err() {
-            return false;
+    /// Sends it and waits for ReadyForQuery 'I'. `None`: that did not come; else the one value of the row that came, if any.
+    async fn answer(&mut self, message: &[u8]) -> Option<Option<Vec<u8>>> {
+        if self.stream.write_all(message).await.is_err() || self.stream.flush().await.is_err() {
+            return None;
         }
         let mut buf = Vec::with_capacity(256);
+        let mut value = None;
         loop {
             match Header::peek(&buf) {
                 Ok(Some(header)) if buf.len() >= header.len => {
                     let body = buf.get(Header::LEN..header.len).unwrap_or_default();
                     match header.tag {
-                        tag::READY_FOR_QUERY => return body == b"I" && buf.len() == header.len,
-                        // Whoever gets it next is told of changed parameters by its own login; a notice is for nobody.
-                        tag::NOTICE_RESPONSE => drop(buf.drain(..header.len)),
-                        _ => return false,
+                        tag::READY_FOR_QUERY => return (body == b"I" && buf.len() == header.len).then_some(value),
+                        tag::DATA_ROW => value = DataRow::decode(body).ok()?.iter().next().flatten().map(<[u8]>::to_vec),
+                        tag::ROW_DESCRIPTION | tag::COMMAND_COMPLETE => {}
+                        // Whoever gets it next is told of changed parameters by its own login; a notice is for nobody. Refused,
+                        // by a client's statement_timeout say, it has told nothing.
+                        tag::NOTICE_RESPONSE | tag::ERROR_RESPONSE => {}
+                        _ => return None,
                     }
+                    drop(buf.drain(..header.len));
                 }
-                Ok(Some(header)) if header.len > PROBE_MAX => return false,
+                Ok(Some(header)) if header.len > PROBE_MAX => return None,
                 Ok(_) => match self.stream.read_buf(&mut buf).await {
                     Ok(n) if n > 0 => {}
-                    Ok(_) | Err(_) => return false,
+                    Ok(_) | Err(_) => return None,
                 },
-                Err(_) => return false,
+                Err(_) => return None,
             }
         }
     }
@@ -67,7 +72,23 @@ impl PooledConn for Box<ServerConn> {
     }
 
     async fn probe(&mut self) -> bool {
-        tokio::time::timeout(PROBE_LIMIT, self.answers()).await.unwrap_or(false)
+        let mut message = Vec::with_capacity(Header::LEN);
+        frontend::sync(&mut message);
+        tokio::time::timeout(PROBE_LIMIT, self.answer(&message)).await.is_ok_and(|answer| answer.is_some())
+    }
+
+    async fn inspect(&mut self) -> Inspection {
+        let Some(state) = self.state.as_mut() else { return Inspection::Dead };
+        // A simple Query drops it.
+        state.unnamed = None;
+        let mut message = Vec::new();
+        frontend::Query { text: scrub::question(state).as_bytes() }.encode(&mut message);
+        match tokio::time::timeout(PROBE_LIMIT, self.answer(&message)).await {
+            Ok(Some(found)) => found
+                .filter(|found| !found.is_empty())
+                .map_or(Inspection::Clean, |found| Inspection::Unclean(String::from_utf8_lossy(&found).into())),
+            Ok(None) | Err(_) => Inspection::Dead,
+        }
     }
 
     fn close(mut self) {

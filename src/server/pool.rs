@@ -51,8 +51,22 @@ pub trait PooledConn: Send + 'static {
     /// Does the server still answer? May be dropped half-way, and then the connection is closed.
     fn probe(&mut self) -> impl Future<Output = bool> + Send;
 
+    /// The same, and is it as the next client expects it?
+    fn inspect(&mut self) -> impl Future<Output = Inspection> + Send;
+
     /// Says Terminate if that is possible at once, and closes. Never blocks.
     fn close(self);
+}
+
+/// What was found of an idle connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inspection {
+    /// It is as it should be, as far as it told.
+    Clean,
+    /// It does not answer.
+    Dead,
+    /// It has what a client must have left behind, in words.
+    Unclean(String),
 }
 
 /// What `[pool]` says of one pool. Durations: zero = never; `check_delay` zero = before each use.

@@ -19,6 +19,8 @@ pub struct Unnamed {
     pub message: Vec<u8>,
     /// What its text does.
     pub class: Arc<Statement>,
+    /// The settings under which it was parsed.
+    pub epoch: u64,
 }
 
 type AsOf = HashMap<Box<[u8]>, u64, foldhash::fast::RandomState>;

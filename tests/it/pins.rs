@@ -100,3 +100,106 @@ fn pinned_clients_leave_room_for_the_others() {
 }
 
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Nobody can tell from the catalog what this function does. The server that it leaves a lock on is found while it is idle.
+#[test]
+fn an_idle_server_with_something_left_on_it_is_closed() {
+    let postgres = Postgres::shared();
+    let database = postgres.database("unclean");
+    let lying = "create function lying(bigint) returns void language internal stable strict as 'pg_advisory_lock_int8'";
+    postgres.sql(&database, lying);
+    let config = Config::new(postgres, &database).pool(1).text("pool", "check_delay", "300ms");
+    let pgdial = Pgdial::start(&config);
+    let mut client = pgdial.client(&database);
+    client.rows("set work_mem = '1MB'; create temp table t (); drop table t");
+    let backend = |client: &mut crate::support::wire::Client| client.rows("select pg_backend_pid()");
+    let clean = backend(&mut client);
+    std::thread::sleep(std::time::Duration::from_millis(1000));
+    assert_eq!(backend(&mut client), clean, "what is followed is as it should be");
+    client.rows("select lying(4711)");
+    let locks = "select count(*) from pg_locks where locktype = 'advisory' and objid = 4711";
+    eventually("the server is closed", std::time::Duration::from_secs(10), || {
+        postgres.client("postgres", &database).rows(locks) == [[Some("0".to_owned())]]
+    });
+    assert_eq!(client.rows("show work_mem"), [[Some("1MB".to_owned())]]);
+}
+
+/// SET LOCAL ends with the transaction, but the name stays known to the server, and the random numbers stay what they became.
+#[test]
+fn what_outlives_set_local_is_nobody_elses() {
+    let postgres = Postgres::shared();
+    let database = postgres.database("outlives");
+    let functions = "create function f_local() returns text language plpgsql as $$ begin return set_config('x.a', 'v', true); end $$; \
+        create function f_set() returns int language plpgsql as $$ begin set local x.b = 1; return 1; end $$; \
+        create function f_clause() returns int language plpgsql set x.c = 1 as $$ begin return 1; end $$; \
+        create function f_seed() returns text language plpgsql as $$ begin return set_config('seed', '0.5', true); end $$";
+    postgres.sql(&database, functions);
+    let config = Config::new(postgres, &database).pool(1).text("pool", "checkout_timeout", "10s");
+    let pgdial = Pgdial::start(&config);
+    let known = "select current_setting('x.a', true) is null and current_setting('x.b', true) is null \
+        and current_setting('x.c', true) is null and current_setting('x.d', true) is null";
+    for text in ["select f_local()", "select f_set()", "select f_clause()", "select set_config('x.' || 'd', 'v', true)"] {
+        let (mut one, mut two) = (pgdial.client(&database), pgdial.client(&database));
+        one.rows(text);
+        assert_eq!(two.rows(known), [[Some("t".to_owned())]], "{text}");
+    }
+    let mut straight = postgres.client("postgres", &database);
+    straight.rows("select setseed(0.5)");
+    let seeded = straight.rows("select random()");
+    for text in [
+        "select f_seed()",
+        "set local seed = 0.5",
+        "select set_config('seed', '0.5', true)",
+        "select set_config('seed', '0.5', false)",
+    ] {
+        let (mut one, mut two) = (pgdial.client(&database), pgdial.client(&database));
+        one.rows(text);
+        assert_ne!(two.rows("select random()"), seeded, "{text}");
+    }
+}
+
+/// The unnamed statement outlives its transaction, and is given to another server as it was meant.
+#[test]
+fn an_unnamed_statement_is_parsed_elsewhere_under_the_settings_of_then() {
+    let postgres = Postgres::shared();
+    let database = postgres.database("unnamed");
+    let config = Config::new(postgres, &database).pool(2).text("pool", "checkout_timeout", "10s");
+    let pgdial = Pgdial::start(&config);
+    let (mut one, mut two) = (pgdial.client(&database), pgdial.client(&database));
+    one.rows("set datestyle = 'SQL, DMY'");
+    let out = || crate::support::encode::Out::new();
+    one.send(&out().parse("", "select extract(month from '01/02/2026'::date)", &[]).sync().0);
+    one.until_ready(1);
+    // By name: a simple Query would drop it.
+    one.send(&out().parse("s", "set datestyle = 'SQL, MDY'", &[]).bind_text("", "s", &[]).execute("", 0).sync().0);
+    one.until_ready(1);
+    // The server that was used last.
+    two.rows("begin; select 1");
+    one.send(&out().bind_text("p", "", &[]).execute("p", 0).sync().0);
+    assert_eq!(crate::support::wire::rows(&one.until_ready(1), "execute"), [[Some("2".to_owned())]]);
+}
+
+/// The name of a setting that comes as a parameter: whatever it is, it is followed, or the server is nobody else's.
+#[test]
+fn names_of_settings_that_are_parameters() {
+    let postgres = Postgres::shared();
+    let database = postgres.database("bound");
+    let config = Config::new(postgres, &database).pool(1).text("pool", "checkout_timeout", "10s");
+    let pgdial = Pgdial::start(&config);
+    let mut straight = postgres.client("postgres", &database);
+    straight.rows("select setseed(0.5)");
+    let seeded = straight.rows("select random()");
+    // Too long to be looked at.
+    let long = "x".repeat(100_000);
+    for (name, value) in [("seed", "0.5"), ("y.long", &*long)] {
+        let (mut one, mut two) = (pgdial.client(&database), pgdial.client(&database));
+        let text = "select length(set_config($1, $2, false))";
+        let out = crate::support::encode::Out::new().parse("", text, &[25, 25]).bind_text("", "", &[name, value]);
+        one.send(&out.execute("", 0).sync().0);
+        crate::support::wire::rows(&one.until_ready(1), name);
+        assert_ne!(two.rows("select random()"), seeded, "{name}");
+        drop(one);
+        assert_eq!(two.rows("select current_setting('y.long', true) is null"), [[Some("t".to_owned())]]);
+        assert_eq!(pgdial.client(&database).rows("select current_setting('y.long', true) is null"), [[Some("t".to_owned())]]);
+    }
+}

@@ -3,7 +3,11 @@
 SELECT p.proname, l.lanname, p.provolatile, e.extname,
     p.pronargs >= 1 AND p.pronargs - p.pronargdefaults - (p.provariadic <> 0)::int <= 1,
     CASE WHEN l.lanname IN ('sql', 'plpgsql', 'internal') AND p.size <= $1::int8 AND p.total <= $2::int8
-        THEN coalesce(pg_get_function_sqlbody(p.oid), p.prosrc) END
+        THEN concat(
+            -- The names of a user's own that its SET clauses make known.
+            (SELECT string_agg(format('SET LOCAL %s TO 0;', split_part(c, '=', 1)), ' ') FROM unnest(p.proconfig) AS c
+                WHERE split_part(c, '=', 1) LIKE '%.%'),
+            coalesce(pg_get_function_sqlbody(p.oid), p.prosrc)) END
 FROM (
     SELECT *, sum(size) OVER (ORDER BY size, oid) AS total FROM (
         SELECT *, octet_length(prosrc)::int8 + coalesce(octet_length(prosqlbody::text), 0) AS size FROM pg_proc WHERE oid >= 16384

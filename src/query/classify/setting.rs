@@ -68,6 +68,9 @@ fn one(set: &VariableSetStmt, name: Box<str>, found: &mut Statement) {
     }
     if set.is_local {
         made_known(Some(set), found);
+        if &*name == "seed" {
+            found.effects.insert(Effects::SETSEED);
+        }
     }
     found.setting = Some(SettingVerb::Set { name, value, local: set.is_local });
 }

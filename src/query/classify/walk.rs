@@ -156,24 +156,39 @@ fn configured(args: Option<&Value>, found: &mut Statement) {
     let local = is_true(arg(2));
     let name = arg(0);
     // A literal, perhaps with a cast to text around it.
-    let inner = name.and_then(|name| name.pointer("/node/TypeCast/arg")).or(name);
+    let inner = name.and_then(|name| name.pointer("/node/TypeCast")).filter(|cast| is_to_text(cast));
+    let inner = inner.and_then(|cast| cast.get("arg")).or(name);
     let literal = inner.and_then(|name| name.pointer("/node/AConst/val/Sval/sval")).and_then(Value::as_str);
     let parameter = inner.and_then(|name| name.pointer("/node/ParamRef/number")).and_then(Value::as_u64);
     match (literal, parameter.and_then(|number| u16::try_from(number).ok())) {
-        (Some(name), _) if local && !name.contains('.') => {}
-        (Some(name), _) if local => found.local_settings.push(name.to_ascii_lowercase().into()),
-        (Some(name), _) => {
-            let name = name.to_ascii_lowercase();
-            if name == "session_authorization" {
-                found.settings.push("role".into());
-            }
-            found.settings.push(name.into());
-        }
+        (Some(name), _) => named_setting(&name.to_ascii_lowercase(), local, found),
         (None, Some(number)) => found.setting_parameters.push(number),
-        // Its value ends with the transaction, and that there is such a name cannot be told.
-        (None, None) if local => {}
+        // Though the value may end with the transaction: a name that users make up stays known.
         (None, None) => found.effects.insert(Effects::OPAQUE_SETTING),
     }
+}
+
+fn named_setting(name: &str, local: bool, found: &mut Statement) {
+    // What the generator gives from then on is not undone by any end of a transaction.
+    if name == "seed" {
+        found.effects.insert(Effects::SETSEED);
+    }
+    if local {
+        found.local_settings.extend(name.contains('.').then(|| name.into()));
+        return;
+    }
+    if name == "session_authorization" {
+        found.settings.push("role".into());
+    }
+    found.settings.push(name.into());
+}
+
+/// A cast that changes nothing in a name.
+fn is_to_text(cast: &Value) -> bool {
+    let to = cast.get("type_name");
+    let plain = to.and_then(|to| to.get("typmods")).and_then(Value::as_array).is_none_or(Vec::is_empty);
+    let name = to.and_then(|to| qualified(to.get("names")));
+    plain && name.is_some_and(|name| matches!(&*name.name, "text" | "varchar"))
 }
 
 /// What a built-in function leaves behind in its session.

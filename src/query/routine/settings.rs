@@ -6,14 +6,14 @@ use super::super::Effects;
 use super::super::scan::Token;
 use super::body::{REACH, Reader};
 
-/// SET at the start of a statement. SET LOCAL ends with the transaction.
+/// SET at the start of a statement.
 pub(super) fn set(reader: &mut Reader<'_, '_>) {
     if names_temporary(reader) {
         reader.found.effect(Effects::TEMP);
     }
     let mut at = reader.at + 1;
     if reader.is(at, "LOCAL") {
-        return;
+        return dotted(reader, at + 1).into_iter().for_each(|(name, _)| local(reader, &name));
     }
     if reader.is(at, "SESSION") && !reader.is(at + 1, "AUTHORIZATION") {
         at += 1;
@@ -65,12 +65,21 @@ pub(super) fn set_config(reader: &mut Reader<'_, '_>) {
     if value.iter().any(|token| matches!(token, Token::String(Some(text)) if memchr::memmem::find(text, b"pg_temp").is_some())) {
         reader.found.effect(Effects::TEMP);
     }
-    if local.or_else(|| arguments.get(2).copied()).is_some_and(is_true) {
-        return;
-    }
-    match setting {
-        Some(name) => one(reader, &String::from_utf8_lossy(&name).to_ascii_lowercase()),
+    let ends = local.or_else(|| arguments.get(2).copied()).is_some_and(is_true);
+    match setting.map(|name| String::from_utf8_lossy(&name).to_ascii_lowercase()) {
+        Some(name) if ends => self::local(reader, &name),
+        Some(name) => one(reader, &name),
+        None if ends => reader.found.effect(Effects::OPAQUE_SETTING),
         None => unknown(reader),
+    }
+}
+
+/// It ends with the transaction. What does not: that there is a name that users made up, and what the generator was given.
+fn local(reader: &mut Reader<'_, '_>, name: &str) {
+    if name.contains('.') {
+        add(reader, &[name]);
+    } else if name == "seed" {
+        reader.found.effect(Effects::SETSEED);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Checkout, Connector, Disposition, Options, PooledConn, ServerPool, Waiter, copy, within};
+use super::{Checkout, Connector, Disposition, Inspection, Options, PooledConn, ServerPool, Waiter, copy, within};
 use crate::error::{Error, Kind};
 use crate::pool::{CloseReason, Counts, Due, Held, SetId, Settings};
 
@@ -112,13 +112,18 @@ impl<K: Connector> ServerPool<K> {
     async fn check(self, held: Held<K::Conn>) {
         let mut lease = super::Lease::new(self, held);
         let limit = lease.pool().0.dialling.lock().connect_timeout;
-        let alive = within(limit, lease.probe()).await.unwrap_or(false);
+        let found = within(limit, lease.inspect()).await.unwrap_or(Inspection::Dead);
         let pool = lease.pool().clone();
         let Some(held) = lease.into_held() else {
             return;
         };
-        if !alive {
-            return pool.discard(held, CloseReason::Dead);
+        match found {
+            Inspection::Clean => {}
+            Inspection::Dead => return pool.discard(held, CloseReason::Dead),
+            Inspection::Unclean(found) => {
+                tracing::error!(pool = %pool.0.name, %found, "an idle server has what a client must have left behind: it is closed");
+                return pool.discard(held, CloseReason::Unclean);
+            }
         }
         let now = Instant::now();
         let mut ledger = pool.0.ledger.lock();

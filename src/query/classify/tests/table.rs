@@ -43,6 +43,11 @@ select pg_catalog.nextval('s') => select|R|sequence|||pg_catalog.nextval
 select app.nextval('s') => select|R||||app.nextval
 select set_config('a.b', 'c', false) => select|R|setting+role|||set_config
 select set_config('a.b', 'c', true) => select|R||||set_config
+select set_config('a.' || 'b', 'c', true) => select|R|opaque_setting|||set_config
+select set_config('seed', '0', true) => select|R|setseed|||set_config
+select set_config('seed', '0', false) => select|R|setting+role+setseed|||set_config
+select set_config('work_memory'::varchar(8), '1MB', false) => select|R|setting+role+opaque_setting|||set_config
+set local seed = 0.5 => set||setseed
 select set_config('a.b', 'c', 't') => select|R|setting+role|||set_config
 select current_setting('a.b') => select|R||||current_setting
 select setseed(0.5) => select|R|setseed|||setseed

@@ -58,6 +58,10 @@ impl PooledConn for Conn {
         !self.server.mute.load(Ordering::SeqCst)
     }
 
+    async fn inspect(&mut self) -> Inspection {
+        if self.probe().await { Inspection::Clean } else { Inspection::Dead }
+    }
+
     fn close(self) {}
 }
 
