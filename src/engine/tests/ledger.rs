@@ -156,7 +156,7 @@ fn what_waits_in_the_queue_is_bounded() {
     while ledger.next_local().is_some() {}
     assert!(ledger.is_idle() && !ledger.is_full());
 
-    let unnamed = || Unnamed { id: UnnamedId(1), message: vec![0; 4 << 20], class: Arc::new(Statement::opaque()) };
+    let unnamed = || Unnamed { id: UnnamedId(1), epoch: 0, message: vec![0; 4 << 20], class: Arc::new(Statement::opaque()) };
     for count in 1..=4 {
         let undo = Undo::Unnamed { client: Some(Box::new(unnamed())), server: None };
         ledger.push(Ask::Parse, Owner::Client, Some(Box::new(undo)));
