@@ -393,6 +393,10 @@ impl Engine {
             self.note_functions(class);
         }
         if class.kind != Kind::Prepare && class.effects.contains(Effects::PREPARE) {
+            if class.statement_name.is_none() {
+                // Among other statements there may be a PREPARE.
+                self.note_prepared(class);
+            }
             self.note_executed();
         }
         self.barrier |= class.kind == Kind::Discard || sees_names(class) || may_discard(class) || class.changes_strings();

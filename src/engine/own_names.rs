@@ -146,6 +146,9 @@ impl Engine {
         if !tells && class.effects.is_empty() && class.setting_parameters.is_empty() {
             return;
         }
+        if self.session.prepared.iter().any(|known| Arc::ptr_eq(known, class)) {
+            return;
+        }
         if self.session.prepared.len() < MAX_PREPARED {
             self.session.prepared.push(Arc::clone(class));
         } else {

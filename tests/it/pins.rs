@@ -203,3 +203,22 @@ fn names_of_settings_that_are_parameters() {
         assert_eq!(pgdial.client(&database).rows("select current_setting('y.long', true) is null"), [[Some("t".to_owned())]]);
     }
 }
+
+/// PREPARE and EXECUTE in one text: what is set by a parameter's name is not left to the next client.
+#[test]
+fn prepared_and_executed_in_one_text() {
+    let postgres = Postgres::shared();
+    let database = postgres.database("one_text");
+    let config = Config::new(postgres, &database).pool(1).text("pool", "checkout_timeout", "10s");
+    let pgdial = Pgdial::start(&config);
+    let prepare = "prepare p (text) as select set_config($1, '1MB', false)";
+    for texts in [
+        &[&*format!("{prepare}; execute p('work_mem'); deallocate p")][..],
+        &[&format!("select 1; {prepare}"), "execute p('work_mem')", "deallocate p"],
+    ] {
+        let mut one = pgdial.client(&database);
+        texts.iter().for_each(|text| drop(one.rows(text)));
+        assert_eq!(pgdial.client(&database).rows("show work_mem"), [[Some("4MB".to_owned())]], "{texts:?}");
+        assert_eq!(one.rows("show work_mem"), [[Some("1MB".to_owned())]], "{texts:?}");
+    }
+}
