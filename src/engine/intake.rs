@@ -474,7 +474,7 @@ fn contains_word_copy(text: &[u8]) -> bool {
 
 /// What DO and CALL run is not known either, but an application that calls procedures all day must not have all its
 /// statements looked at again after each.
-fn may_change_schema(class: &Statement) -> bool {
+pub(super) fn may_change_schema(class: &Statement) -> bool {
     let definition = class.kind == Kind::Ddl && !class.effects.contains(Effects::TEMP);
     definition || (class.kind == Kind::Opaque && (class.is_opaque() || class.writes_unknown()))
 }

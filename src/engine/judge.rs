@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::query::{Effects, Statement, Traces};
+use crate::query::{Effects, Kind, Statement, Traces};
 
 use super::Engine;
+use super::intake::may_change_schema;
 use super::shared::{Judged, may_run_hidden};
 
 /// So often a moment is waited while functions are being read; then they count as anything.
@@ -17,14 +18,20 @@ impl Engine {
         if self.shared.session_mode {
             return;
         }
+        let own_code = self.runs_own_code(class);
         match self.shared.traces(class) {
             // What this transaction has made of its functions nobody else can see yet.
-            Judged::Known(_) if self.changes_schema && !class.functions.is_empty() => self.note_unjudged(class),
+            Judged::Known(_) if own_code && !class.functions.is_empty() => self.note_unjudged(class),
             Judged::Known(_) if self.hides_code && may_run_hidden(class) => self.note_unjudged(class),
             Judged::Known(traces) if traces.only_sequences() => self.sequences.note(traces.effects),
             Judged::Known(traces) => self.note_traces(&traces),
             Judged::Unknown | Judged::Unseen | Judged::NoSuchFunction => self.note_unjudged(class),
         }
+    }
+
+    /// Whether what it calls may have been made in this transaction, by one of several statements of the same text perhaps.
+    fn runs_own_code(&self, class: &Statement) -> bool {
+        self.changes_schema || (class.kind == Kind::Opaque && may_change_schema(class))
     }
 
     /// The schema is about to change. What has run before may be gone, or another, at the end of the transaction.
@@ -40,7 +47,7 @@ impl Engine {
 
     fn note_unjudged(&mut self, class: &Arc<Statement>) {
         self.sequences.note(Effects::OPAQUE);
-        let own_code = self.changes_schema;
+        let own_code = self.runs_own_code(class);
         let aftermath = self.aftermath.get_or_insert_default();
         aftermath.own_code |= own_code;
         if aftermath.unjudged.len() < MAX_UNJUDGED {

@@ -222,3 +222,19 @@ fn prepared_and_executed_in_one_text() {
         assert_eq!(one.rows("show work_mem"), [[Some("1MB".to_owned())]], "{texts:?}");
     }
 }
+
+/// What one text makes, calls and drops again nobody else ever sees: what it has set is still not the next client's.
+#[test]
+fn a_function_made_called_and_dropped_in_one_text() {
+    let postgres = Postgres::shared();
+    let database = postgres.database("made");
+    let config = Config::new(postgres, &database).pool(1).text("pool", "checkout_timeout", "10s");
+    let pgdial = Pgdial::start(&config);
+    let made = "create or replace function nf() returns int language plpgsql as $$ begin set app.y = '1'; set work_mem = '1MB'; return 1; end $$";
+    for text in [format!("{made}; select nf(); drop function nf"), format!("{made}; select nf()"), format!("{made}; select nf()")]
+    {
+        pgdial.client(&database).rows(&text);
+        let seen = pgdial.client(&database).rows("select current_setting('app.y', true), current_setting('work_mem')");
+        assert_eq!(seen, [[None, Some("4MB".to_owned())]], "{text}");
+    }
+}
