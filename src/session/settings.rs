@@ -120,7 +120,11 @@ impl Settings {
     pub fn replay(&self, wanted: &Self) -> Replay {
         let mut replay = Replay { harmless: true, ..Replay::default() };
         let differs = |name: &str| self.get(name) != wanted.get(name);
-        let identity = differs(ROLE) || differs(AUTHORIZATION);
+        let names = self.iter().chain(wanted.iter()).map(|(name, _)| name);
+        let others = names.filter(|name| !is_identity(name) && !HARMLESS.contains(name)).any(differs);
+        // What its user may set the role may not, so the role is put down meanwhile, though it stays the same.
+        let acts = self.get(ROLE).is_some() || self.get(AUTHORIZATION).is_some();
+        let identity = differs(ROLE) || differs(AUTHORIZATION) || (others && acts);
         if identity {
             replay.harmless = false;
             if self.get(AUTHORIZATION).is_some() {

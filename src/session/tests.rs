@@ -65,3 +65,15 @@ fn what_no_session_can_change_differs_nowhere() {
     assert!(!defaults.differ("max_connections", "100"));
     assert!(Defaults::default().differ("work_mem", "4MB"), "nothing is known");
 }
+
+#[test]
+fn what_only_the_user_may_set_is_set_as_the_user() {
+    let table = SettingsTable::default();
+    let settings = |pairs: &[(&str, &str)]| table.intern(pairs.iter().map(|(n, v)| ((*n).into(), (*v).into())));
+    let before = settings(&[("application_name", "a"), ("session_authorization", "guest")]);
+    let wanted = settings(&[("lo_compat_privileges", "on"), ("session_authorization", "guest")]);
+    let text = "RESET SESSION AUTHORIZATION;RESET \"application_name\";SET \"lo_compat_privileges\" TO 'on';SET SESSION AUTHORIZATION 'guest';";
+    assert_eq!(before.replay(&wanted).text.replace("; ", ";"), text);
+    let renamed = settings(&[("application_name", "b"), ("session_authorization", "guest")]);
+    assert_eq!(before.replay(&renamed).text, "SET \"application_name\" TO 'b';");
+}
