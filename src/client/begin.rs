@@ -15,6 +15,8 @@ pub(super) struct Begun {
     pub(super) known: Known,
     /// ParameterStatus for the client.
     pub(super) parameters: Arc<Parameters>,
+    /// NoticeResponse messages for the client.
+    pub(super) notices: Arc<[u8]>,
     /// Settings that its servers do not have by themselves.
     pub(super) settings: Startup,
     /// A server that it has for good.
@@ -29,7 +31,8 @@ pub(super) async fn begin(pool: &ServerPool<Dialer>, startup: Startup, own: Star
             let (known, lease) = introduce(pool, &set, keep).await?;
             let parameters = told(&known.parameters, &own);
             let settings = different(own, &known);
-            Ok(Begun { set, known, parameters, settings, lease })
+            let notices = Arc::clone(&known.notices);
+            Ok(Begun { set, known, parameters, notices, settings, lease })
         }
         Seat::Shared { like, base } => {
             let asked = ask(pool, &like).await?;
@@ -39,7 +42,7 @@ pub(super) async fn begin(pool: &ServerPool<Dialer>, startup: Startup, own: Star
             let mut names: Vec<Box<str>> = settings.iter().map(|(name, _)| name.clone()).filter(|name| is_custom(name)).collect();
             names.sort_unstable();
             let set = if names.is_empty() { base } else { pool.connector().with_names(&base, names.into())? };
-            Ok(Begun { set, known, parameters, settings, lease })
+            Ok(Begun { set, known, parameters, notices: asked.notices, settings, lease })
         }
     }
 }

@@ -30,7 +30,7 @@ pub(super) async fn serve(mut client: LoggedIn, gate: &Arc<Gate>, entry: &mut En
     match open(&client, gate, entry).await {
         Ok((dialed, slot, traffic)) => {
             let parameters = dialed.parameters.iter().map(|(name, value)| (&**name, &**value));
-            let greeting = greeting(&mut client, &slot, parameters);
+            let greeting = greeting(&mut client, &slot, &dialed.notices, parameters);
             let end = relay(client, dialed, greeting, &traffic, &slot).await;
             gate.registry.remove(&slot);
             debug!(%peer, %user, %database, end = end.as_str(), seconds = began.elapsed().as_secs(), "replication ended");

@@ -151,13 +151,13 @@ async fn open(client: &mut LoggedIn, gate: &Arc<Gate>, entry: &mut Entry) -> Res
     // Without sharing there is nothing that clients could not share.
     let places = if session_mode { usize::MAX } else { config.pool.startup_sets };
     let begun = begin(&pool, startup, own, places, session_mode).await.map_err(Error::fatal)?;
-    let Begun { set, known, parameters, settings, lease } = begun;
+    let Begun { set, known, parameters, notices, settings, lease } = begun;
     let mut engine = Engine::new(Arc::clone(&database.shared), known.reader, Arc::clone(&parameters), Instant::now());
     engine.start_with(database.shared.settings.intern(settings));
     let guest = Dialer::enter(&pool);
     // In session mode the client is called what its server is called: Postgres knows it by that.
     let pid = lease.as_ref().and_then(|lease| lease.state.as_ref()?.key.as_ref()).map(|key| key.pid);
-    greet(client, gate, engine, &parameters, pid).map(|(engine, slot)| Opened {
+    greet(client, gate, engine, (&notices, &parameters), pid).map(|(engine, slot)| Opened {
         engine,
         guest,
         pool,
@@ -188,25 +188,31 @@ pub(super) fn register(client: &LoggedIn, gate: &Gate, own: Option<i32>) -> Resu
     Ok(gate.registry.register(secret.get(..length).unwrap_or_default(), card, own))
 }
 
-/// Postgres cuts it there.
+/// NAMEDATALEN - 1: Postgres cuts a longer name there.
 const MAX_APPLICATION: usize = 63;
 
 fn greet(
     client: &mut LoggedIn,
     gate: &Gate,
     mut engine: Engine,
-    parameters: &Parameters,
+    (notices, parameters): (&[u8], &Parameters),
     own: Option<i32>,
 ) -> Result<(Engine, Arc<Slot>)> {
     let slot = register(client, gate, own)?;
     engine.identify(slot.key().pid);
-    engine.client_out = greeting(client, &slot, parameters.iter());
+    engine.client_out = greeting(client, &slot, notices, parameters.iter());
     Ok((engine, slot))
 }
 
-/// Behind AuthenticationOk: ParameterStatus, BackendKeyData, ReadyForQuery.
-pub(super) fn greeting<'a>(client: &mut LoggedIn, slot: &Slot, parameters: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<u8> {
+/// Behind AuthenticationOk: NoticeResponse, ParameterStatus, BackendKeyData, ReadyForQuery.
+pub(super) fn greeting<'a>(
+    client: &mut LoggedIn,
+    slot: &Slot,
+    notices: &[u8],
+    parameters: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Vec<u8> {
     let mut out = std::mem::take(&mut client.pending);
+    out.extend_from_slice(notices);
     for (name, value) in parameters {
         ParameterStatus { name: name.as_bytes(), value: value.as_bytes() }.encode(&mut out);
     }
@@ -249,9 +255,10 @@ fn startup_parameters(client: &LoggedIn) -> Result<(Startup, Startup)> {
             return Err(Error::new(Kind::Protocol, "a startup parameter is not valid UTF-8"));
         };
         if !matches!(name, "user" | "database" | "replication") && !name.starts_with("_pq_.") {
-            // Of other characters Postgres makes what its version likes.
+            // Of other characters Postgres makes what its version likes, and a longer name it cuts off.
             let printable = value.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-            let to = if name == "application_name" && printable { &mut own } else { &mut startup };
+            let shared = name == "application_name" && printable && value.len() <= MAX_APPLICATION;
+            let to = if shared { &mut own } else { &mut startup };
             to.push((name.into(), value.into()));
         }
     }

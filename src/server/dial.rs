@@ -77,6 +77,8 @@ pub struct Dialed {
     pub key: Option<BackendKey>,
     /// Every ParameterStatus in the order of its first arrival, with its last value.
     pub parameters: Vec<(Box<str>, Box<str>)>,
+    /// What it had to say besides: NoticeResponse messages, ready for a client.
+    pub notices: Vec<u8>,
     /// What arrived behind ReadyForQuery; usually nothing.
     pub leftover: Vec<u8>,
 }

@@ -74,6 +74,8 @@ impl Account {
 pub struct Known {
     /// ParameterStatus.
     pub parameters: Arc<Parameters>,
+    /// What Postgres says at login besides: NoticeResponse messages.
+    pub notices: Arc<[u8]>,
     /// How statements are read.
     pub reader: Arc<Reader>,
     /// The values of all settings that a session may change.
@@ -235,6 +237,7 @@ impl Connector for Dialer {
         let parameters = Arc::new(dialed.parameters.iter().cloned().collect::<Parameters>());
         *set.known.lock() = Some(Known {
             parameters: Arc::clone(&parameters),
+            notices: dialed.notices.as_slice().into(),
             reader: Arc::clone(&reader),
             defaults: Arc::clone(&defaults),
             given,

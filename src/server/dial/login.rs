@@ -6,21 +6,24 @@ use crate::config::ChannelBinding;
 use crate::error::{Error, Kind, Result};
 use crate::net::{Fault, Message, Stream, next_message};
 use crate::pg::BackendKey;
+use crate::wire::Header;
 use crate::wire::backend::{Authentication, BackendKeyData, ParameterStatus, tag};
-use crate::wire::diagnostics::{Fields, field};
+use crate::wire::diagnostics::{self, Fields, field};
 use crate::wire::startup::{self, Version};
 use std::io;
 use tokio::io::AsyncWriteExt as _;
 
 /// The longest message of a login.
 pub(super) const MAX_MESSAGE: usize = 64 * 1024;
+/// So much of what a server says at login is repeated to clients.
+const MAX_NOTICES: usize = 8 * 1024;
 /// The most messages of a login: a dozen settings, some notices.
 const MAX_MESSAGES: usize = 1000;
 
 /// Sends the startup packet and answers what is asked.
 pub(super) async fn log_in(stream: Stream, login: &Login, channel_binding: ChannelBinding) -> Result<Dialed> {
     let mut session = Session {
-        dialed: Dialed { stream, key: None, parameters: Vec::new(), leftover: Vec::new() },
+        dialed: Dialed { stream, key: None, parameters: Vec::new(), notices: Vec::new(), leftover: Vec::new() },
         login,
         credential: login.credentials.current(),
         channel_binding,
@@ -85,7 +88,11 @@ impl Session<'_> {
                 self.dialed.key = Some(BackendKey { pid: key.pid, secret: key.secret.into() });
                 Ok(true)
             }
-            tag::NOTICE_RESPONSE | tag::NEGOTIATE_PROTOCOL_VERSION => Ok(true),
+            tag::NOTICE_RESPONSE => {
+                note_notice(&mut self.dialed.notices, &message.body);
+                Ok(true)
+            }
+            tag::NEGOTIATE_PROTOCOL_VERSION => Ok(true),
             tag::ERROR_RESPONSE => Err(refused(&message.body)),
             tag::READY_FOR_QUERY => Ok(false),
             _ => Err(unexpected()),
@@ -116,6 +123,14 @@ pub(super) fn note_parameter(parameters: &mut Vec<(Box<str>, Box<str>)>, body: &
         None => parameters.push((name, value)),
     }
     Ok(())
+}
+
+fn note_notice(notices: &mut Vec<u8>, body: &[u8]) {
+    if let Ok(fields) = Fields::decode(body)
+        && notices.len() + body.len() + Header::LEN <= MAX_NOTICES
+    {
+        diagnostics::encode_fields(tag::NOTICE_RESPONSE, fields.iter(), notices);
+    }
 }
 
 fn text(bytes: &[u8]) -> Box<str> {
