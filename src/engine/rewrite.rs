@@ -312,6 +312,9 @@ impl Engine {
         } else if server.doubtful {
             inject_close(server, plan.name(), None, &mut self.server_out);
         }
+        if let Some(name) = server.one_doubted_too_many() {
+            inject_close(server, &name, None, &mut self.server_out);
+        }
         let generation = self.shared.schema_generation();
         if let Some((id, name)) = server.plans.insert(plan, generation).evict {
             self.tally.plan_evictions += 1;

@@ -113,6 +113,11 @@ impl Server {
         self.plans.clear();
     }
 
+    /// A statement that goes before another one comes, as there may be more of them than the server is to have.
+    pub(super) fn one_doubted_too_many(&mut self) -> Option<Box<[u8]>> {
+        if self.doubted.len() >= self.plans.limit() { self.doubted.pop_first() } else { None }
+    }
+
     /// All named statements have been dropped.
     pub(super) fn forget_statements(&mut self) {
         self.doubtful = false;

@@ -31,6 +31,11 @@ impl ServerPlans {
         Self { limit: limit.max(1), present: LruCache::unbounded_with_hasher(foldhash::fast::RandomState::default()) }
     }
 
+    /// How many statements there is room for.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Whether the server has the plan; marks it as used.
     pub fn touch(&mut self, id: PlanId) -> bool {
         self.present.get(&id).is_some()

@@ -49,6 +49,34 @@ fn who_looks_at_statements_sees_none_of_those_that_a_block_may_have_dropped() {
 }
 
 #[test]
+fn statements_that_are_doubted_take_room_too() {
+    let mut rig = Rig::of(1 << 20, &shared(None), 0);
+    rig.add_server(2);
+    rig.query("select pg_advisory_lock(1)", "SELECT 1", I);
+    rig.inquiry(&["t"]);
+    let mut there = std::collections::BTreeSet::new();
+    for round in 0..20 {
+        let name = format!("s{round}");
+        let sent = rig.send(&[parse(&name, &format!("select {round} as n{round}")), sync()]);
+        for words in sent.split(", ").map(|message| message.split(' ').collect::<Vec<_>>()) {
+            match *words {
+                ["P", name, ..] => drop(there.insert(name.to_owned())),
+                ["C", name] => drop(there.remove(name)),
+                _ => {}
+            }
+        }
+        assert!(there.len() <= 4, "{there:?}");
+        let closes = sent.matches("C _p_").count();
+        let mut answers = vec![closed(); closes];
+        answers.extend([parsed(), learnt(), ready(I)]);
+        rig.answer(&answers);
+        rig.query("do $$ begin execute x; end $$", "DO", I);
+        rig.inquiry(&["t", "f", "f", "[]"]);
+    }
+    assert!(!there.is_empty());
+}
+
+#[test]
 fn room_is_made_in_the_order_of_the_stream() {
     in_pieces(|chunk| {
         let mut rig = Rig::of(chunk, &shared(None), 0);
