@@ -282,26 +282,23 @@ impl Relay {
             self.flush_server(cx);
         }
         // Of a session that has just ended nothing more is run.
-        let goes_on = matches!(self.wait, Wait::Replies) || (self.engine.wants_release() && !self.inbox.is_empty());
-        if goes_on && self.ending.is_none() {
+        let has_more = self.engine.wants_release() && !self.inbox.is_empty();
+        self.kept = self.kept.saturating_add(u8::from(has_more));
+        if self.kept > KEEP_MAX {
+            self.maybe_release();
+        }
+        if (has_more || matches!(self.wait, Wait::Replies)) && self.ending.is_none() {
             self.feed_inbox(cx, now);
         }
         self.maybe_release();
     }
 
-    /// Gives the server back, unless the client has sent more already: but not for ever, others wait too. What the engine
-    /// has left of its input is half a message, and the other half may never come.
+    /// Gives the server back. What may be left of the client's input is half a message, and the other half may never come.
     fn maybe_release(&mut self) {
-        if !self.engine.wants_release() || !self.engine.server_out.is_empty() {
-            return;
+        if self.engine.wants_release() && self.engine.server_out.is_empty() {
+            self.kept = 0;
+            self.release();
         }
-        let has_more = !self.inbox.is_empty() && !matches!(self.wait, Wait::Flight(_) | Wait::Input { .. });
-        if has_more && self.kept < KEEP_MAX {
-            self.kept += 1;
-            return;
-        }
-        self.kept = 0;
-        self.release();
     }
 
     fn release(&mut self) {

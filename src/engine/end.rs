@@ -15,7 +15,7 @@ impl Engine {
     /// [`Engine::on_server`].
     pub fn hang_up(&mut self) {
         self.abandon_reads();
-        self.settle_defaults();
+        self.settle_changes();
         self.listening = None;
         let Some(server) = self.server.as_mut() else { return };
         // A batch without its Sync leaves an implicit transaction open, even when all of it is answered.
@@ -47,7 +47,7 @@ impl Engine {
     /// `None` and not [`Engine::is_over`]: nothing tied the client to that server, and its session goes on without it.
     pub fn server_lost(&mut self, error: Error) -> Option<Error> {
         self.lose_reads();
-        self.settle_defaults();
+        self.settle_changes();
         if !self.fatal {
             // It may have crashed, and what a crash takes with it (unlogged tables, commits that were not yet on disk) may
             // have been read.

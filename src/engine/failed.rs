@@ -77,7 +77,8 @@ impl Engine {
     /// Behind a Parse that was written for a client: what does the statement look like?
     pub(super) fn learn(&mut self, plan: &Arc<Plan>) {
         let generation = self.shared.schema_generation();
-        if plan.columns(generation).is_some() {
+        // A probe that was refused tells of columns alone.
+        if plan.columns(generation).is_some() && plan.described().rows.is_some() {
             return;
         }
         let Some(server) = self.server.as_mut() else { return };

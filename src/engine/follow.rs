@@ -133,7 +133,8 @@ impl Engine {
             self.pin(Pin::OpaqueSettings);
             return self.spoil();
         };
-        let value = |number: &u16| parameters.values.iter().nth(usize::from(*number).checked_sub(1)?)?;
+        let values: Vec<Option<&[u8]>> = parameters.values.iter().collect();
+        let value = |number: &u16| *values.get(usize::from(*number).checked_sub(1)?)?;
         // What is no text, or too long for a name, is kept as a name that cannot be asked for.
         let name = |value: &[u8]| std::str::from_utf8(value).ok().map(str::to_ascii_lowercase).filter(|name| is_askable(name));
         let names = class.setting_parameters.iter().filter_map(value).map(|value| name(value).unwrap_or_default());
@@ -349,9 +350,12 @@ impl Engine {
         }
     }
 
-    /// The transaction is over, or nobody can tell any more: what it has changed of what sessions begin with, those see that
-    /// are to come. After a ROLLBACK that costs some dials.
-    pub(super) fn settle_defaults(&mut self) {
+    /// The transaction is over, or nobody can tell any more: plans parsed while it ran are not trusted, and what it has
+    /// changed of what sessions begin with, those see that are to come. After a ROLLBACK that costs some dials.
+    pub(super) fn settle_changes(&mut self) {
+        if std::mem::take(&mut self.changes_schema) {
+            self.shared.schema_changed(std::mem::take(&mut self.hides_code));
+        }
         if std::mem::take(&mut self.changes_defaults) {
             self.shared.defaults_changed();
         }
@@ -422,40 +426,25 @@ fn inquiry(names: &[Box<str>], checks: Pins, prefix: &str) -> String {
         text.push_str(",true),");
     }
     for pin in CHECKS.into_iter().filter(|pin| checks.has(*pin)) {
-        match pin {
-            Pin::TempTable => text.push_str(TEMP_EXISTS),
-            Pin::HoldCursor => text.push_str("EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable),"),
-            Pin::AdvisoryLock => text.push_str(ADVISORY_EXISTS),
-            Pin::SqlPrepare
-            | Pin::SessionMode
-            | Pin::OpaqueSettings
-            | Pin::Listen
-            | Pin::Backend
-            | Pin::Sequence
-            | Pin::Opaque
-            | Pin::ParseSettings => {
-                // NULL while there are statements of SQL; then the names of the protocol's.
-                text.push_str(
-                    "(SELECT CASE WHEN pg_catalog.count(*) FILTER (WHERE from_sql) OPERATOR(pg_catalog.>) 0 THEN NULL \
-                     ELSE coalesce(pg_catalog.json_agg(name), '[]') END \
-                     FROM pg_catalog.pg_prepared_statements WHERE NOT pg_catalog.starts_with(name,",
-                );
-                push_literal(prefix, &mut text);
-                text.push_str(")),");
-            }
+        if let Some(exists) = pin.exists() {
+            text.push_str(exists);
+            text.push(',');
+            continue;
         }
+        // NULL while there are statements of SQL; then the names of the protocol's.
+        text.push_str(
+            "(SELECT CASE WHEN pg_catalog.count(*) FILTER (WHERE from_sql) OPERATOR(pg_catalog.>) 0 THEN NULL \
+             ELSE coalesce(pg_catalog.json_agg(name), '[]') END \
+             FROM pg_catalog.pg_prepared_statements WHERE NOT pg_catalog.starts_with(name,",
+        );
+        push_literal(prefix, &mut text);
+        text.push_str(")),");
     }
     if text.ends_with(',') {
         text.pop();
     }
     text
 }
-
-/// Everything in a schema depends on it; 2615 is pg_namespace.
-const TEMP_EXISTS: &str = "EXISTS (SELECT FROM pg_catalog.pg_depend WHERE refclassid OPERATOR(pg_catalog.=) 2615 \
-    AND refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()),";
-const ADVISORY_EXISTS: &str = "EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory' \
-    AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()),";
 
 /// Whether something that pins may be gone after the statement.
 fn may_end(class: &Statement) -> bool {

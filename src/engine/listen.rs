@@ -306,6 +306,8 @@ impl Engine {
         Query { text }.encode(&mut self.server_out);
         server.ledger.push(Ask::Query, Owner::Own, None);
         server.unnamed = None;
+        // When that is answered it is offered again.
+        self.release = None;
     }
 
     /// A LISTEN in a transaction block is asked for when the block may end; any other before it runs.

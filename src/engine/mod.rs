@@ -381,7 +381,8 @@ impl Engine {
     pub fn wants_release(&self) -> bool {
         // The end of a message that nobody asked for must not reach the next client.
         let at_boundary = self.rest_out.left == 0 && !self.piece_out;
-        self.release.is_some_and(|release| release == Release::Close || at_boundary)
+        let reusable = at_boundary && self.server.as_ref().is_some_and(|server| server.ledger.is_idle());
+        self.release.is_some_and(|release| release == Release::Close || reusable)
     }
 
     /// The client was told by the server that its session is over.

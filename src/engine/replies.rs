@@ -236,7 +236,8 @@ impl Engine {
             && let (Ok(name), Ok(value)) = (std::str::from_utf8(status.name), std::str::from_utf8(status.value))
         {
             std::sync::Arc::make_mut(&mut server.parameters).set(name, value);
-            if name == "application_name" {
+            // pgdial's own SET gives it the client's, which its sequences have been found with.
+            if name == "application_name" && !own {
                 self.sequences.renamed();
             }
             if !own && let Some(asked) = self.reset_to_startup(name, value) {
@@ -343,10 +344,7 @@ impl Engine {
 
     fn settle_transaction(&mut self) {
         if self.status == TransactionStatus::Idle {
-            if std::mem::take(&mut self.changes_schema) {
-                self.shared.schema_changed(std::mem::take(&mut self.hides_code));
-            }
-            self.settle_defaults();
+            self.settle_changes();
         }
         if let Some(statement) = self.running.take() {
             let rows = std::mem::take(&mut self.rows);

@@ -63,6 +63,30 @@ impl Pin {
         }
     }
 
+    /// SQL that is true while it holds, for those of which Postgres can tell. Nothing in it depends on search_path.
+    pub fn exists(self) -> Option<&'static str> {
+        match self {
+            // Everything in a schema depends on it; 2615 is pg_namespace.
+            Self::TempTable => Some(
+                "EXISTS (SELECT FROM pg_catalog.pg_depend WHERE refclassid OPERATOR(pg_catalog.=) 2615 \
+                 AND refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())",
+            ),
+            Self::HoldCursor => Some("EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable)"),
+            Self::AdvisoryLock => Some(
+                "EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory' \
+                 AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())",
+            ),
+            Self::Listen => Some("EXISTS (SELECT FROM pg_catalog.pg_listening_channels())"),
+            Self::SessionMode
+            | Self::OpaqueSettings
+            | Self::SqlPrepare
+            | Self::Backend
+            | Self::Sequence
+            | Self::Opaque
+            | Self::ParseSettings => None,
+        }
+    }
+
     fn bit(self) -> u16 {
         1 << (self as u16)
     }

@@ -42,6 +42,23 @@ fn a_client_that_goes_in_the_middle_takes_its_server_along() {
 }
 
 #[test]
+fn what_a_lost_transaction_may_have_changed_is_not_trusted() {
+    for lost in [false, true] {
+        let shared = shared(None);
+        let mut rig = Rig::of(1 << 20, &shared, 1);
+        rig.query("begin", "BEGIN", T);
+        rig.query("alter table t add b int", "ALTER TABLE", T);
+        let before = shared.schema_generation();
+        if lost {
+            assert!(rig.engine.server_lost(no_server()).is_some());
+        } else {
+            rig.engine.hang_up();
+        }
+        assert!(shared.schema_generation() > before, "lost: {lost}");
+    }
+}
+
+#[test]
 fn what_a_session_leaves_is_discarded() {
     in_pieces(|chunk| {
         let mut rig = Rig::new(chunk);

@@ -3,11 +3,20 @@
 //! All of it is followed from client to client or undone before the next one. This looks whether that is true.
 
 use crate::engine::Server;
-use crate::session::push_literal;
+use crate::session::{Pin, push_literal};
 
 /// One SELECT of one text: what is there that should not be, in words; empty when nothing is. Nothing depends on search_path.
 pub(super) fn question(state: &Server) -> String {
-    let mut text = String::from(QUESTION);
+    let mut text = String::from("SELECT pg_catalog.concat_ws(', '");
+    for (pin, word) in LEFT {
+        text.push_str(",CASE WHEN ");
+        text.push_str(pin.exists().unwrap_or("false"));
+        text.push_str(" THEN ");
+        push_literal(word, &mut text);
+        text.push_str(" END");
+    }
+    text.push_str(",CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql ");
+    text.push_str("AND NOT pg_catalog.starts_with(name, '_pgdial')) THEN 'a prepared statement' END");
     text.push_str(",(SELECT pg_catalog.string_agg('setting ' OPERATOR(pg_catalog.||) name, ', ') FROM pg_catalog.pg_settings ");
     text.push_str("WHERE source OPERATOR(pg_catalog.=) 'session' AND setting OPERATOR(pg_catalog.<>) reset_val ");
     text.push_str("AND NOT name OPERATOR(pg_catalog.=) 'application_name'");
@@ -23,13 +32,10 @@ pub(super) fn question(state: &Server) -> String {
     text
 }
 
-/// Everything in a schema depends on it; 2615 is pg_namespace.
-const QUESTION: &str = "SELECT pg_catalog.concat_ws(', ', \
-    CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable) THEN 'a cursor' END, \
-    CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory' \
-        AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()) THEN 'an advisory lock' END, \
-    CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_listening_channels()) THEN 'a channel' END, \
-    CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_prepared_statements \
-        WHERE from_sql AND NOT pg_catalog.starts_with(name, '_pgdial')) THEN 'a prepared statement' END, \
-    CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_depend WHERE refclassid OPERATOR(pg_catalog.=) 2615 \
-        AND refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) THEN 'a temporary object' END";
+/// What ends with the session that made it, and the word for it.
+const LEFT: [(Pin, &str); 4] = [
+    (Pin::HoldCursor, "a cursor"),
+    (Pin::AdvisoryLock, "an advisory lock"),
+    (Pin::Listen, "a channel"),
+    (Pin::TempTable, "a temporary object"),
+];
