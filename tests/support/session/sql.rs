@@ -112,7 +112,13 @@ const WITH_PARAMETERS: &[(&str, usize)] = &[
 /// A text for a simple Query.
 pub(super) fn simple(rng: &mut Rng, mix: Mix, schema: &str) -> String {
     let count = if rng.chance(15) { 2 + rng.below(2) } else { 1 };
-    let texts: Vec<&str> = (0..count).map(|_| plain(rng, mix)).collect();
+    let mut texts: Vec<&str> = (0..count).map(|_| plain(rng, mix)).collect();
+    if !mix.everything {
+        // Known to differ in a failed transaction, see docs/CONSISTENCY.md: nothing can be prepared ahead of what ends it.
+        let end = texts.iter().position(|text| text.starts_with("commit") || *text == "rollback").unwrap_or(count);
+        let mut index = 0..;
+        texts.retain(|text| index.next() <= Some(end) || !matches!(*text, "deallocate a" | "deallocate b"));
+    }
     texts.join("; ").replace("{s}", schema)
 }
 
