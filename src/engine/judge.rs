@@ -18,15 +18,19 @@ impl Engine {
         if self.shared.session_mode {
             return;
         }
-        let own_code = self.runs_own_code(class);
-        match self.shared.traces(class) {
-            // What this transaction has made of its functions nobody else can see yet.
-            Judged::Known(_) if own_code && !class.functions.is_empty() => self.note_unjudged(class),
-            Judged::Known(_) if self.hides_code && may_run_hidden(class) => self.note_unjudged(class),
+        match self.traces(class) {
             Judged::Known(traces) if traces.only_sequences() => self.sequences.note(traces.effects),
             Judged::Known(traces) => self.note_traces(&traces),
             Judged::Unknown | Judged::Unseen | Judged::NoSuchFunction => self.note_unjudged(class),
         }
+    }
+
+    /// What the statement may leave behind, as far as that can be told in this transaction.
+    pub(super) fn traces(&self, class: &Statement) -> Judged {
+        // What it has made of its functions nobody else can see yet.
+        let calls_own = !class.functions.is_empty() && self.runs_own_code(class);
+        let hidden = self.hides_code && may_run_hidden(class);
+        if calls_own || hidden { Judged::Unknown } else { self.shared.traces(class) }
     }
 
     /// Whether what it calls may have been made in this transaction, by one of several statements of the same text perhaps.

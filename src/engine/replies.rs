@@ -164,7 +164,10 @@ impl Engine {
             }
             Owner::Own if self.survives(error) => Ok(()),
             Owner::Own | Owner::Client | Owner::Capture | Owner::Inject | Owner::Learn => {
-                Err(broken("it refused a clean-up of ours"))
+                let said = Fields::decode(error)
+                    .map(|fields| String::from_utf8_lossy(fields.message()).into_owned())
+                    .unwrap_or_default();
+                Err(Error::new(ErrorKind::ServerLost, format!("Postgres has refused what pgdial needed there: {said}")))
             }
         }
     }

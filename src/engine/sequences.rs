@@ -315,8 +315,9 @@ impl Engine {
         };
         class.is_some_and(|class| {
             let looks = Effects::CURRVAL | Effects::OPAQUE;
-            let seen = class.effects.intersects(looks) || (self.sequences.trials > 0 && may_draw(&class));
-            seen || match self.shared.traces(&class) {
+            let draws = class.effects.contains(Effects::SEQUENCE) || may_draw(&class);
+            let seen = class.effects.intersects(looks) || (self.sequences.trials > 0 && draws);
+            seen || match self.traces(&class) {
                 Judged::Known(traces) => traces.effects.intersects(looks | Effects::SEQUENCE),
                 Judged::Unknown | Judged::Unseen | Judged::NoSuchFunction => true,
             }

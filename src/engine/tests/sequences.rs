@@ -107,6 +107,21 @@ fn in_a_transaction_as_well() {
 }
 
 #[test]
+fn not_before_it_is_known_that_the_transaction_has_not_failed() {
+    for behind in ["select count(*) from t", "select currval('s')", "insert into t values (1)"] {
+        let mut two = Two::new(1 << 20, Currval::Auto);
+        two.a.query(ADVANCE, "SELECT 1", I);
+        two.give_b();
+        let sent = two.b.send(&[query("begin"), query("create table t (a int)"), query(behind)]);
+        assert_eq!(sent, "Q begin, Q create table t (a int)");
+        let refused = [complete("BEGIN"), ready(T), failed(b"42P07"), ready(E)];
+        assert_eq!(two.b.answer(&refused), "C BEGIN, Z T, E 42P07, Z E");
+        assert_eq!(two.b.sent(), format!("Q {behind}"));
+        assert_eq!(two.b.answer(&[failed(b"25P02"), ready(E)]), "E 25P02, Z E");
+    }
+}
+
+#[test]
 fn in_front_of_a_bind_stands_a_group_of_its_own() {
     in_pieces(|chunk| {
         let mut two = Two::new(chunk, Currval::Auto);
