@@ -3,11 +3,13 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
+use tokio::time::{sleep, timeout};
 use tracing::{debug, info};
 
-use crate::admin::console::{Goes, Operator, Order, Session};
+use crate::admin::console::{Goes, Operator, Order, Session, Step};
 use crate::error::{Error, Kind, Result, SqlState};
 use crate::net::{Fault, Stream, next_message};
 use crate::pg::TransactionStatus;
@@ -50,9 +52,9 @@ pub(super) async fn serve(client: LoggedIn, gate: &Gate, operator: Arc<dyn Opera
     {
         error.encode(&mut console.out);
         // Whether it arrives is the client's affair.
-        let _ = console.flush().await;
+        let _ = timeout(FAREWELL_LIMIT, console.write()).await;
     }
-    let _ = console.stream.shutdown().await;
+    let _ = timeout(FAREWELL_LIMIT, console.stream.shutdown()).await;
     debug!(user = %console.user, "console session ended");
     ended
 }
@@ -80,14 +82,19 @@ impl Console {
     }
 
     async fn work(&mut self) -> Result<()> {
-        while let Some(order) = self.session.step(&*self.operator, &mut self.out) {
-            let outcome = self.carry_out(&order).await?;
-            if let Err(error) = &outcome {
-                debug!(user = %self.user, order = order.as_str(), %error, "console: refused");
+        loop {
+            match self.session.step(&*self.operator, &mut self.out) {
+                Step::Done => return Ok(()),
+                Step::Full => self.flush().await?,
+                Step::Order(order) => {
+                    let outcome = self.carry_out(&order).await?;
+                    if let Err(error) = &outcome {
+                        debug!(user = %self.user, order = order.as_str(), %error, "console: refused");
+                    }
+                    self.session.carried_out(&order, outcome, &mut self.out);
+                }
             }
-            self.session.carried_out(&order, outcome, &mut self.out);
         }
-        Ok(())
     }
 
     /// The outer error ends the session, the inner one is the answer.
@@ -117,7 +124,18 @@ impl Console {
         ended
     }
 
+    /// A client that does not read is waited for, but it can be told to leave.
     async fn flush(&mut self) -> Result<()> {
+        let left = told_to_leave(Arc::clone(&self.slot));
+        tokio::select! {
+            biased;
+            written = self.write() => written,
+            // What is half sent cannot be followed by an error.
+            () = left => Err(Error::new(Kind::ClientGone, "the client was told to leave and does not read")),
+        }
+    }
+
+    async fn write(&mut self) -> Result<()> {
         let written = self.stream.write_all(&self.out).await;
         self.out = Vec::new();
         written.map_err(|error| lost(error.into()))?;
@@ -148,12 +166,14 @@ async fn gone(stream: &Stream) {
     loop {
         match poll_fn(|cx| stream.poll_idle(cx)).await {
             crate::net::Idle::Closed => return,
-            crate::net::Idle::Readable | crate::net::Idle::Quiet => tokio::time::sleep(LOOK_AGAIN).await,
+            crate::net::Idle::Readable | crate::net::Idle::Quiet => sleep(LOOK_AGAIN).await,
         }
     }
 }
 
-const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(200);
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// For a client to read why its session has ended.
+const FAREWELL_LIMIT: Duration = Duration::from_secs(5);
 
 fn leaving() -> Error {
     Error::new(Kind::Draining, "terminating connection due to administrator command")

@@ -56,7 +56,10 @@ pub(super) struct Relay {
     meter: Meter,
     limits: Limits,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Nothing can be written to the client.
     client_eof: bool,
+    /// Nothing more comes from the client: how long it is answered what it has sent.
+    half_closed: Option<Pin<Box<Sleep>>>,
     /// While pgdial drains: since when the client stands still.
     stalled: Option<Instant>,
     /// How often in a row the server was kept because there was more to do.
@@ -159,6 +162,7 @@ impl Relay {
             limits,
             timer,
             client_eof: false,
+            half_closed: None,
             stalled: None,
             kept: 0,
             ending: None,
@@ -212,6 +216,7 @@ impl Relay {
             moved |= self.notify_turn(cx);
             // Room that has come up lets the other side be read again, and nobody would wake us for that.
             moved |= self.flush(cx);
+            self.leave_if_answered(cx);
             self.meter.take(&mut self.engine);
             self.count_pins();
             if let Some(end) = self.ending {

@@ -234,6 +234,12 @@ fn auth_rules_match_first_to_last() {
     assert_eq!(method("a", Some("10.2.2.3")), AuthMethod::ScramSha256);
     assert_eq!(method("a", Some("::1")), AuthMethod::Password);
     assert_eq!(method("b", None), AuthMethod::ScramSha256);
+    for (range, peer) in
+        [("::ffff:10.0.0.0/104", "10.9.9.9"), ("::ffff:10.1.2.3", "::ffff:10.1.2.3"), ("::ffff:0:0/96", "8.8.8.8")]
+    {
+        assert!(value::address_match(range).unwrap().contains(Some(peer.parse().unwrap())), "{range}");
+    }
+    assert!(!value::address_match("::ffff:10.0.0.0/104").unwrap().contains(Some("11.0.0.1".parse().unwrap())));
     assert!(value::address_match("0.0.0.0/0").unwrap().contains(Some("8.8.8.8".parse().unwrap())));
 }
 

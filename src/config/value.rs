@@ -99,6 +99,9 @@ impl AddressMatch {
     }
 }
 
+/// What stands before the IPv4 address in `::ffff:10.0.0.1`.
+const MAPPED_BITS: u8 = 96;
+
 fn mask_v4(bits: u8) -> u32 {
     u32::MAX.checked_shl(u32::from(32 - bits.min(32))).unwrap_or(0)
 }
@@ -166,6 +169,12 @@ pub(super) fn address_match(text: &str) -> Result<AddressMatch, Remedy> {
     if bits > most {
         return Err(format!("a range of this family has at most /{most}"));
     }
+    // Clients that came in so are compared as IPv4: a rule that is written so is to meet them.
+    let mapped = if let IpAddr::V6(v6) = network { v6.to_ipv4_mapped() } else { None };
+    let (network, bits) = match (mapped, bits.checked_sub(MAPPED_BITS)) {
+        (Some(v4), Some(bits)) => (IpAddr::V4(v4), bits),
+        _ => (network, bits),
+    };
     let network = match network {
         IpAddr::V4(v4) => IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() & mask_v4(bits))),
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & mask_v6(bits))),

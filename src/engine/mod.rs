@@ -395,6 +395,12 @@ impl Engine {
         self.busy
     }
 
+    /// Whether the server will go on to ReadyForQuery by itself.
+    pub fn awaits_answers(&self) -> bool {
+        let ledger = self.server.as_ref().map(|server| &server.ledger);
+        self.rest_in.left == 0 && ledger.is_some_and(|ledger| ledger.owes_ready() && !ledger.is_copy_open())
+    }
+
     /// The transaction status that the client was told last.
     pub fn status(&self) -> TransactionStatus {
         self.status

@@ -4,7 +4,7 @@ use crate::secure::{fails, psql, succeeds};
 use crate::support::pgdial::{Config, Pgdial};
 use crate::support::postgres::Postgres;
 use crate::support::process::{TempDir, eventually};
-use crate::support::wire::PATIENCE;
+use crate::support::wire::{Client, PATIENCE, Received};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use tokio_postgres::NoTls;
@@ -285,6 +285,24 @@ fn an_unknown_user_and_a_wrong_password_look_alike() {
         assert_eq!(known, unknown, "{method}");
         assert!(known.contains("password authentication failed for user"), "{known}");
         assert!(known_time > Duration::from_millis(100) && unknown_time > Duration::from_millis(100));
+    }
+}
+
+/// Neither by what they are asked for.
+#[test]
+fn an_unknown_user_is_asked_for_the_same() {
+    let (config, database) = asking(QUERY);
+    let asked = |config: &Config, user: &str| {
+        let pgdial = Pgdial::start(config);
+        let mut client = Client::connect(pgdial.addr(), &[("user", user), ("database", &database)]).unwrap();
+        let Received::Message(message) = client.next(PATIENCE) else { panic!("no word") };
+        (message.tag, message.body[..4].to_vec())
+    };
+    let md5 = config.clone().text("auth", "method", "md5");
+    let of_a_role = asked(&md5, "q_scram");
+    assert_eq!(of_a_role, (b'R', vec![0, 0, 0, 10]));
+    for user in ["q_other", "q_empty"] {
+        assert_eq!(asked(&md5, user), of_a_role, "{user}");
     }
 }
 

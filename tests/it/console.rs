@@ -168,6 +168,22 @@ fn kill_drops_clients_and_their_queries() {
 }
 
 #[test]
+fn an_operator_that_reads_nothing_can_be_sent_away() {
+    let (mut pgdial, _) = start("console_deaf");
+    let (mut deaf, mut second) = (pgdial.client("pgdial"), pgdial.client("pgdial"));
+    let much = "show config;".repeat(5_000);
+    deaf.send(&Out::new().query(&much).0);
+    second.send(&Out::new().query(&much).0);
+    let mut console = pgdial.client("pgdial");
+    assert_eq!(row(&mut console, "show lists", "used_clients")[1], "3");
+    console.rows(&format!("kill_client {}", deaf.key().0));
+    eventually("it is gone", PATIENCE, || row(&mut console, "show lists", "used_clients")[1] == "2");
+    // The other one does not keep pgdial from ending.
+    console.send(&Out::new().query("shutdown wait_for_servers").0);
+    assert!(pgdial.wait_exit(PATIENCE).expect("it ends").success());
+}
+
+#[test]
 fn disabled_databases_take_no_new_clients() {
     let (pgdial, database) = start("disable");
     let mut client = pgdial.client(&database);

@@ -22,6 +22,7 @@ mod defaults;
 mod drivers;
 mod faults;
 mod freshness;
+mod half_closed;
 mod identity;
 mod isolation;
 mod limits;

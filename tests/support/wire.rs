@@ -125,6 +125,11 @@ impl Client {
         value.unwrap_or_else(|| panic!("{text}: no value in {rows:?}"))
     }
 
+    /// Says that nothing more will come, and goes on reading.
+    pub(crate) fn half_close(&mut self) {
+        self.stream.shutdown(Shutdown::Write).unwrap();
+    }
+
     /// Gone without a Terminate, as a killed application is.
     pub(crate) fn vanish(self) {
         let _ = self.stream.shutdown(Shutdown::Both);

@@ -25,7 +25,7 @@ use crate::metrics::TrafficStats;
 
 use super::{Purge, Source};
 
-pub use self::session::{Goes, Session};
+pub use self::session::{Goes, Session, Step};
 
 /// A change that the operator asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -17,6 +17,12 @@ use super::{Operator, Order, refusal};
 /// Names a client may hold at a time.
 const MAX_NAMES: usize = 1_000;
 
+/// Portals that may hold rows which are still to be fetched: each keeps a whole table.
+const MAX_SUSPENDED: usize = 8;
+
+/// A short text may ask for thousands of tables: what is there is sent before the next one is made.
+const ENOUGH: usize = 64 * 1024;
+
 /// One client of the console.
 #[derive(Default)]
 pub struct Session {
@@ -107,9 +113,13 @@ impl Session {
         Ok(Goes::On)
     }
 
-    /// Answers what can be answered now. `Some`: carry this out, and come back with [`Session::carried_out`].
-    pub fn step(&mut self, operator: &dyn Operator, out: &mut Vec<u8>) -> Option<Order> {
+    /// Answers what can be answered now. The client's messages are all answered when it gives [`Step::Done`].
+    pub fn step(&mut self, operator: &dyn Operator, out: &mut Vec<u8>) -> Step {
         while let Some(task) = self.tasks.pop_front() {
+            if out.len() >= ENOUGH {
+                self.tasks.push_front(task);
+                return Step::Full;
+            }
             let outcome = match &task {
                 Task::Ready => {
                     self.ready(out);
@@ -123,12 +133,12 @@ impl Session {
                 Ok(None) => {}
                 Ok(Some(order)) => {
                     self.running = Some(task);
-                    return Some(order);
+                    return Step::Order(order);
                 }
                 Err(error) => self.fail_task(&task, &error, out),
             }
         }
-        None
+        Step::Done
     }
 
     /// The order that [`Session::step`] gave has ended so.
@@ -258,7 +268,14 @@ impl Session {
             return self.may_run(None).map(|()| Some(order));
         }
         self.may_run(Some(&command))?;
+        let suspended = self.portals.values().filter(|portal| portal.rows.as_ref().is_some_and(|rows| rows.len() > 0)).count();
         let Some(portal) = self.portals.get_mut(name) else { return Ok(None) };
+        if portal.rows.is_none() && max_rows > 0 && suspended >= MAX_SUSPENDED {
+            return Err(refusal(
+                *b"53400",
+                format!("the console keeps at most {MAX_SUSPENDED} tables for a client that fetches"),
+            ));
+        }
         let columns: Vec<(&str, Type)> = command.columns().unwrap_or_default();
         let left = portal.rows.get_or_insert_with(|| rows(&command, operator).into_iter());
         let limit = if max_rows == 0 { usize::MAX } else { max_rows };
@@ -349,6 +366,17 @@ impl Session {
         }
         backend::ready_for_query(status, out);
     }
+}
+
+/// What is to be done before [`Session::step`] is called again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing: the next message may come.
+    Done,
+    /// The answers so far are sent.
+    Full,
+    /// This is carried out, and [`Session::carried_out`] is told how that ended.
+    Order(Order),
 }
 
 /// Whether the client stays.

@@ -76,6 +76,8 @@ impl Operator for Notes {
 struct Client {
     session: Session,
     notes: Notes,
+    /// The most bytes that had to be sent at once.
+    most: usize,
 }
 
 impl Client {
@@ -87,10 +89,21 @@ impl Client {
             message.encode(&mut bytes);
             let (frame, _) = Frame::split(&bytes, usize::MAX - 1).unwrap().unwrap();
             assert_eq!(self.session.on_message(frame.tag, frame.body, &mut out).unwrap(), Goes::On);
-            while let Some(order) = self.session.step(&self.notes, &mut out) {
-                let outcome = self.notes.order(&order).map(drop);
-                self.session.carried_out(&order, outcome, &mut out);
+            let mut sent = Vec::new();
+            loop {
+                match self.session.step(&self.notes, &mut out) {
+                    Step::Done => break,
+                    Step::Full => sent.append(&mut out),
+                    Step::Order(order) => {
+                        let outcome = self.notes.order(&order).map(drop);
+                        self.session.carried_out(&order, outcome, &mut out);
+                    }
+                }
+                self.most = self.most.max(out.len());
             }
+            self.most = self.most.max(out.len());
+            sent.append(&mut out);
+            out = sent;
         }
         let mut answers = Vec::new();
         let mut rest = out.as_slice();
@@ -237,6 +250,32 @@ fn several_statements_stop_at_the_first_failure() {
     assert_eq!(gist(&client.query("pause; resume; reload")), "PAUSE 55000 I");
     assert_eq!(*client.notes.orders.lock(), [Order::Pause(None), Order::Resume(None)]);
     assert_eq!(gist(&client.query("select 1; show version")), "SELECT 1 SHOW I");
+}
+
+#[test]
+fn answers_to_one_text_are_sent_as_they_are_made() {
+    let mut client = Client::default();
+    let answers = client.query(&"show pools;".repeat(5_000));
+    assert_eq!(answers.iter().filter(|(kind, _)| *kind == tag::COMMAND_COMPLETE).count(), 5_000);
+    assert_eq!(answers.iter().filter(|(kind, _)| *kind == tag::READY_FOR_QUERY).count(), 1);
+    assert!(client.most < 70_000, "{} bytes at once", client.most);
+}
+
+#[test]
+fn a_client_that_fetches_keeps_few_tables() {
+    let mut client = Client::default();
+    let mut outcomes = Vec::new();
+    for number in 0..20 {
+        let name = format!("p{number}");
+        let answers = client.send(&[
+            Message::Parse(Parse { name: b"", text: b"show pools", types: Oids::default() }),
+            Message::Bind(frontend::Bind { portal: name.as_bytes(), statement: b"", rest: &[0; 6] }),
+            Message::Execute(Execute { portal: name.as_bytes(), max_rows: 2 }),
+        ]);
+        outcomes.push(tags(&answers));
+    }
+    assert_eq!(outcomes[..8], ["12DDs"; 8]);
+    assert_eq!(outcomes[8], "12E");
 }
 
 #[test]

@@ -34,6 +34,8 @@ impl Session<'_> {
             (AuthMethod::ScramSha256, _) | (AuthMethod::Md5, Some(StoredPassword::Scram(_))) => {
                 self.scram(user, stored.as_ref()).await
             }
+            // Most roles of Postgres have one: who has none, or does not exist, must not be seen by the question.
+            (AuthMethod::Md5, None) if self.context.config.auth.query.is_some() => self.scram(user, None).await,
             (AuthMethod::Md5, _) => self.md5(user, stored.as_ref()).await,
         };
         let credential = outcome.inspect_err(|_| self.forget(user, database))?;

@@ -1,7 +1,10 @@
 //! Floor 4. The client's bytes on their way to the engine, and what the engine wants next.
 
+use std::future::Future;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
 
 use crate::engine::Want;
 use crate::server::{Checkout, Dialer, Lease, Ticket};
@@ -18,7 +21,7 @@ enum Offer {
 
 impl Relay {
     pub(super) fn client_turn(&mut self, cx: &mut Context<'_>, buffer: &mut Vec<u8>, now: Instant) -> bool {
-        if self.ending.is_some() || self.client_eof || self.engine.server_out.len() >= HIGH_WATER {
+        if self.ending.is_some() || self.half_closed.is_some() || self.engine.server_out.len() >= HIGH_WATER {
             return false;
         }
         // It is read while it waits for something else too, so that one that goes away is noticed; but only so much.
@@ -42,11 +45,31 @@ impl Relay {
                 self.maybe_release();
                 true
             }
+            // Who ends TLS does not read on.
+            Poll::Ready(Ok(_)) if !self.stream.is_tls() => {
+                self.half_closed = Some(Box::pin(sleep(LINGER)));
+                true
+            }
             Poll::Ready(_) => {
                 self.client_eof = true;
                 self.ending = Some(End::ClientGone);
                 true
             }
+        }
+    }
+
+    /// A client may close its direction and still read: what it has sent is run and answered, as by Postgres. One that is
+    /// gone altogether looks the same, and must not keep its server, or its place in the queue, for long.
+    pub(super) fn leave_if_answered(&mut self, cx: &mut Context<'_>) {
+        let Some(linger) = self.half_closed.as_mut() else { return };
+        let is_over = linger.as_mut().poll(cx).is_ready();
+        let is_owed = match self.wait {
+            Wait::Input { .. } => self.hold.is_some() || self.engine.awaits_answers(),
+            Wait::Server(_) | Wait::Replies | Wait::Flight(_) | Wait::Gate(_) => true,
+        };
+        if is_over || (!is_owed && self.engine.client_out.is_empty()) {
+            self.client_eof |= is_over;
+            self.ending.get_or_insert(End::ClientGone);
         }
     }
 
@@ -157,3 +180,6 @@ impl Relay {
         self.wait = Wait::Input { room: 0 };
     }
 }
+
+/// For the answers to what a client had sent before it closed its direction.
+const LINGER: Duration = Duration::from_secs(5);
