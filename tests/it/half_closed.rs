@@ -28,7 +28,7 @@ fn cases() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("nothing", Vec::new()),
         ("a query", Out::new().query("insert into t values (1) returning a").0),
-        ("a long one", Out::new().query("select pg_sleep(0.3)").0),
+        ("a long one", Out::new().query("select pg_sleep(0.1)").0),
         ("several", Out::new().query("insert into t values (1)").query("select pg_sleep(0.1)").query("select 2").0),
         ("a batch", insert().sync().0),
         ("several batches", insert().sync().parse("s", "select 1", &[]).sync().bind_text("", "s", &[]).execute("", 0).sync().0),

@@ -181,5 +181,6 @@ impl Relay {
     }
 }
 
-/// For the answers to what a client had sent before it closed its direction.
-const LINGER: Duration = Duration::from_secs(5);
+/// For the answers to what a client had sent before it closed its direction. One that is gone altogether looks the same, and its
+/// server is wanted by others.
+const LINGER: Duration = Duration::from_secs(1);
