@@ -167,6 +167,20 @@ fn kill_drops_clients_and_their_queries() {
     assert_eq!(refused(&mut console, &format!("kill_client {}", late.key().0)).0, "42704");
 }
 
+/// An order that ends the session of the one who gave it is answered before.
+#[test]
+fn whoever_sends_himself_away_is_answered_first() {
+    let (pgdial, _) = start("kill_self");
+    for _ in 0..20 {
+        let mut console = pgdial.client("pgdial");
+        let own = console.key().0;
+        console.rows(&format!("kill_client {own}"));
+        let Received::Message(message) = console.next(PATIENCE) else { panic!("no word") };
+        assert_eq!((message.tag, message.field(b'C').as_deref()), (b'E', Some("57P01")));
+        assert!(console.closed_within(PATIENCE));
+    }
+}
+
 #[test]
 fn disabled_databases_take_no_new_clients() {
     let (pgdial, database) = start("disable");
