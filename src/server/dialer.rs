@@ -226,19 +226,14 @@ impl Connector for Dialer {
             return Err(Error::new(Kind::Internal, "the client that needed this connection has gone"));
         };
         let mut dialed = dial(&self.target, &set.login).await?;
-        let reader = self.reader(&mut dialed, &set).await?;
-        let defaults = self.defaults(&mut dialed, &set).await?;
+        let mut reader = self.reader(&mut dialed, &set).await?;
+        let mut defaults = self.defaults(&mut dialed, &set).await?;
         let given = self.given(&mut dialed, &set).await?;
         if let Some(text) = &self.stand_in {
             dialed.query(text).await?;
         }
         let parameters = Arc::new(dialed.parameters.iter().cloned().collect::<Parameters>());
-        *set.known.lock() = Some(Known {
-            parameters: Arc::clone(&parameters),
-            reader: Arc::clone(&reader),
-            defaults: Arc::clone(&defaults),
-            given,
-        });
+        set.learn(&parameters, &mut reader, &mut defaults, given);
         // Behind the dial: what has changed meanwhile it may have or not, and older ones have not.
         let opened = self.generation();
         set.newest.fetch_max(opened, AcqRel);

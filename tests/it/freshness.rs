@@ -241,3 +241,17 @@ fn losing_the_listener_flushes() {
         eventually("nothing from before the loss is served", PATIENCE, || Protocol::Simple.read(&mut reader) == number);
     }
 }
+
+/// Servers that were dialled at the same time read with the same eyes: whichever of them brings an answer, it is kept.
+#[test]
+fn an_answer_is_kept_whichever_server_brings_it() {
+    let (pgdial, database) = start("twins", |config| config.set("pool", "min_idle", "4").text("pool", "order", "round-robin"));
+    let mut reader = pgdial.client(&database);
+    eventually("all are dialled", PATIENCE, || pgdial.stat("pool.idle") == 4);
+    warm(&pgdial, &mut reader, Protocol::Simple);
+    let before = pgdial.stat("cache.fills");
+    for n in 0..12 {
+        reader.rows(&format!("select n + {n} from c where k = 1"));
+    }
+    assert_eq!(pgdial.stat("cache.fills"), before + 12, "{}", pgdial.stats()["cache"]);
+}

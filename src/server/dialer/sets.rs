@@ -11,9 +11,10 @@ use parking_lot::Mutex;
 
 use super::super::dial::Login;
 use super::{Account, Known, Startup};
+use crate::engine::{Parameters, Reader};
 use crate::error::{Error, Kind, Result};
 use crate::pool::SetId;
-use crate::session::startup_settings;
+use crate::session::{Defaults, startup_settings};
 
 /// What tells one set of servers from another.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -70,6 +71,28 @@ impl Set {
     /// What is known, once a server has been dialled.
     pub fn known(&self) -> Option<Known> {
         self.known.lock().clone()
+    }
+
+    /// A server of it was dialled. Another may have been meanwhile: what both found is one and the same from here on, or a
+    /// read sent through the one would not be taken for a read of the other's.
+    pub(super) fn learn(
+        &self,
+        parameters: &Arc<Parameters>,
+        reader: &mut Arc<Reader>,
+        defaults: &mut Arc<Defaults>,
+        given: Arc<[(Box<str>, Box<str>)]>,
+    ) {
+        let mut known = self.known.lock();
+        if let Some(before) = known.as_ref() {
+            if before.reader == *reader {
+                *reader = Arc::clone(&before.reader);
+            }
+            if before.defaults == *defaults {
+                *defaults = Arc::clone(&before.defaults);
+            }
+        }
+        let (parameters, reader, defaults) = (Arc::clone(parameters), Arc::clone(reader), Arc::clone(defaults));
+        *known = Some(Known { parameters, reader, defaults, given });
     }
 
     fn is_in_use(set: &Arc<Self>) -> bool {
