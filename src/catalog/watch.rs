@@ -219,8 +219,9 @@ async fn fingerprint(client: &Object, drift: &Statement) -> Result<String, tokio
     client.query_one(drift, &[]).await?.try_get(0)
 }
 
-/// What a role's or database's own settings must not spoil.
-const SETTINGS: &str = "SET search_path = pg_catalog; SET statement_timeout = 0; SET jit = off; SET row_security = off";
+/// What a role's or database's own settings must not spoil. A statement that waits for a lock outlives the connection that was
+/// given up over it: it ends by itself, after LOAD_TIMEOUT.
+const SETTINGS: &str = "SET search_path = pg_catalog; SET statement_timeout = '60s'; SET jit = off; SET row_security = off";
 const TICK: Duration = Duration::from_millis(25);
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
 pub(super) const LAST_PAUSE: Duration = Duration::from_secs(5);

@@ -106,7 +106,9 @@ impl Console {
         };
         self.flush().await?;
         self.slot.set_waiting(true);
+        // What is done is said first: SHUTDOWN, and KILL_CLIENT of oneself, tell this very client to leave.
         let ended = tokio::select! {
+            biased;
             () = &mut wait => Ok(Ok(())),
             signal = signal(Arc::clone(&self.slot)) => match signal {
                 Signal::Leave => Err(leaving()),

@@ -204,7 +204,7 @@ pub struct CacheShared {
 }
 
 /// Whose eyes a statement is read with. All clients with the same user and startup parameters share one.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Reader {
     /// The set of startup parameters.
     pub set: u32,

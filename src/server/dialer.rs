@@ -235,13 +235,8 @@ impl Connector for Dialer {
             dialed.query(text).await?;
         }
         let parameters = Arc::new(dialed.parameters.iter().cloned().collect::<Parameters>());
-        *set.known.lock() = Some(Known {
-            parameters: Arc::clone(&parameters),
-            notices: dialed.notices.as_slice().into(),
-            reader: Arc::clone(&reader),
-            defaults: Arc::clone(&defaults),
-            given,
-        });
+        let notices = dialed.notices.as_slice().into();
+        let Known { parameters, reader, defaults, .. } = set.learn(Known { parameters, notices, reader, defaults, given });
         // Behind the dial: what has changed meanwhile it may have or not, and older ones have not.
         let opened = self.generation();
         set.newest.fetch_max(opened, AcqRel);
@@ -259,14 +254,16 @@ impl Connector for Dialer {
     }
 }
 
+// Neither looks a name up along search_path: a schema of it that is dropped at that moment would fail the login.
 /// Everything that a session can have set, and a role may have been given. application_name changes no result.
-const SETTINGS: &str = "SELECT current_user::text, pg_catalog.current_setting('search_path'), \
+const SETTINGS: &str = "SELECT current_user::pg_catalog.text, pg_catalog.current_setting('search_path'), \
     pg_catalog.current_setting('default_transaction_isolation'), \
-    (SELECT pg_catalog.string_agg(name || '=' || setting, E'\\n' ORDER BY name) FROM pg_catalog.pg_settings \
-     WHERE context IN ('user', 'superuser') AND name <> 'application_name')";
+    (SELECT pg_catalog.string_agg(name OPERATOR(pg_catalog.||) '=' OPERATOR(pg_catalog.||) setting, E'\\n' ORDER BY name) \
+     FROM pg_catalog.pg_settings WHERE context OPERATOR(pg_catalog.=) ANY ('{user,superuser}') \
+     AND name OPERATOR(pg_catalog.<>) 'application_name')";
 
 /// In the words in which a session is asked later. The last two are in no list.
 const DEFAULTS: &str = "SELECT name, pg_catalog.current_setting(name) FROM pg_catalog.pg_settings \
-    WHERE context IN ('user', 'superuser', 'backend', 'superuser-backend') \
+    WHERE context OPERATOR(pg_catalog.=) ANY ('{user,superuser,backend,superuser-backend}') \
     UNION ALL SELECT 'role', pg_catalog.current_setting('role') \
     UNION ALL SELECT 'session_authorization', pg_catalog.current_setting('session_authorization')";

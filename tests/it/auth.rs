@@ -362,6 +362,12 @@ async fn guessing_is_slow_and_hurts_nobody() {
     let (config, database) = asking(QUERY);
     let pgdial = Pgdial::start(&config.text("auth", "method", "password").text("log", "level", "info"));
     let inside = connect(&pgdial, "q_scram", "secret", &database).await.unwrap();
+    // How much this machine does in half a second, with whatever else runs on it.
+    let (mut calm, end) = (0, Instant::now() + Duration::from_millis(500));
+    while Instant::now() < end {
+        whoami(&inside).await.unwrap();
+        calm += 1;
+    }
     let guessing = async {
         let guess = |nth: usize| {
             let (pgdial, database) = (&pgdial, &database);
@@ -405,7 +411,7 @@ async fn guessing_is_slow_and_hurts_nobody() {
         "{guesses} guesses, {queries} queries, the slowest {slowest:?}; another user entered in {other:?}, the same in {same:?}"
     );
     assert!(guesses < 250, "{guesses} guesses in 4 s");
-    assert!(queries > 200 && slowest < Duration::from_secs(1), "{queries} queries, the slowest {slowest:?}");
+    assert!(queries > calm && slowest < Duration::from_secs(1), "{queries} queries, {calm} before, the slowest {slowest:?}");
     assert!(other < Duration::from_secs(2) && same < Duration::from_secs(10), "{other:?} {same:?}");
     let lines = pgdial.log().lines().filter(|line| line.contains("login refused")).count();
     assert!((1..=3).contains(&lines), "{lines} lines");

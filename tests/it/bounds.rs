@@ -93,7 +93,7 @@ fn a_statement_over_query_timeout_is_cancelled_and_the_session_goes_on() {
 #[test]
 fn an_idle_transaction_is_ended_and_rolled_back() {
     let (config, database) = config("idle_block");
-    let pgdial = Pgdial::start(&config.pool(1).text("pool", "idle_in_transaction_timeout", "400ms"));
+    let pgdial = Pgdial::start(&config.pool(1).text("pool", "idle_in_transaction_timeout", "2s"));
     let mut client = pgdial.client(&database);
     client.rows("create table t (a int)");
     client.rows("begin");
@@ -101,19 +101,19 @@ fn an_idle_transaction_is_ended_and_rolled_back() {
     let (state, text) = farewell(&mut client);
     assert_eq!(state, "25P03");
     assert!(text.contains("idle-in-transaction"), "{text}");
-    assert!(text.contains("app") && text.contains(&database) && text.contains("400ms"), "to whom, and the limit: {text}");
+    assert!(text.contains("app") && text.contains(&database) && text.contains("2s"), "to whom, and the limit: {text}");
     assert_eq!(pgdial.client(&database).value("select count(*) from t"), "0");
 }
 
 #[test]
 fn an_idle_client_is_ended_and_a_busy_one_is_not() {
     let (config, database) = config("idle_client");
-    let pgdial = Pgdial::start(&config.pool(1).text("listen", "client_idle_timeout", "500ms"));
+    let pgdial = Pgdial::start(&config.pool(1).text("listen", "client_idle_timeout", "2s"));
     let (mut idle, mut busy) = (pgdial.client(&database), pgdial.client(&database));
-    assert_eq!(busy.value("select 'long' || pg_sleep(1.2)::text"), "long", "a client that waits for its answer is not idle");
+    assert_eq!(busy.value("select 'long' || pg_sleep(3)::text"), "long", "a client that waits for its answer is not idle");
     let (state, text) = farewell(&mut idle);
     assert_eq!(state, "57P05");
-    assert!(text.contains("app") && text.contains(&database) && text.contains("500ms"), "{text}");
+    assert!(text.contains("app") && text.contains(&database) && text.contains("2s"), "{text}");
 }
 
 #[test]

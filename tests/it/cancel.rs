@@ -4,7 +4,8 @@ use crate::support::door::{Door, Treat};
 use crate::support::encode::Out;
 use crate::support::pgdial::{Config, Pgdial};
 use crate::support::postgres::Postgres;
-use crate::support::wire::{Client, Received, cancel, sqlstate, tags};
+use crate::support::process::eventually;
+use crate::support::wire::{Client, PATIENCE, Received, cancel, sqlstate, tags};
 use std::time::{Duration, Instant};
 
 fn start(pool: usize) -> (Pgdial, String) {
@@ -20,8 +21,10 @@ fn reaches_its_own_query_and_no_other() {
     let mut other = pgdial.client(&database);
     let began = Instant::now();
     victim.send(&Out::new().query("select pg_sleep(30)").0);
-    other.send(&Out::new().query("select pg_sleep(1), 'untouched'").0);
-    std::thread::sleep(Duration::from_millis(200));
+    other.send(&Out::new().query("select pg_sleep(3), 'untouched'").0);
+    for text in ["select pg_sleep(30)", "select pg_sleep(3), 'untouched'"] {
+        Postgres::shared().wait_running(&database, text);
+    }
     cancel(pgdial.addr(), &victim.key());
     let answer = victim.until_ready(1);
     assert_eq!(sqlstate(&answer).as_deref(), Some("57014"), "{}", tags(&answer));
@@ -39,7 +42,7 @@ fn of_an_idle_client_hits_nobody() {
     // The only server was the idle client's a moment ago, and is busy for somebody else now.
     let mut busy = pgdial.client(&database);
     busy.send(&Out::new().query("select pg_sleep(0.7), 'untouched'").0);
-    std::thread::sleep(Duration::from_millis(150));
+    Postgres::shared().wait_running(&database, "select pg_sleep(0.7), 'untouched'");
     for _ in 0..5 {
         cancel(pgdial.addr(), &idle.key());
     }
@@ -83,7 +86,7 @@ fn reaches_a_client_that_waits_for_a_server() {
     holder.rows("select 1");
     let mut waiting = pgdial.client(&database);
     waiting.send(&Out::new().query("select 'never'").0);
-    std::thread::sleep(Duration::from_millis(200));
+    eventually("it waits", PATIENCE, || pgdial.stat("pool.waiting") == 1);
     cancel(pgdial.addr(), &waiting.key());
     let answer = waiting.until_ready(1);
     assert_eq!(sqlstate(&answer).as_deref(), Some("57014"), "{}", tags(&answer));
@@ -100,7 +103,7 @@ fn of_a_client_that_is_gone_hits_nobody() {
     drop(gone);
     let mut busy = pgdial.client(&database);
     busy.send(&Out::new().query("select pg_sleep(0.5)").0);
-    std::thread::sleep(Duration::from_millis(100));
+    Postgres::shared().wait_running(&database, "select pg_sleep(0.5)");
     cancel(pgdial.addr(), &key);
     assert_eq!(sqlstate(&busy.until_ready(1)), None);
     assert!(matches!(busy.next(Duration::from_millis(100)), Received::Nothing), "a stray message");
@@ -124,12 +127,12 @@ fn cancel_from_afar(pgdial: &Pgdial, client: &Client) -> std::thread::JoinHandle
 /// The request reaches Postgres when the query it was for has long ended. Nobody else may have the server until then.
 #[test]
 fn that_is_held_up_hits_no_innocent() {
-    let (door, pgdial, database) = behind(Treat::Delay(Duration::from_millis(700)));
+    let (door, pgdial, database) = behind(Treat::Delay(Duration::from_millis(2000)));
     for _ in 0..3 {
         let mut guilty = pgdial.client(&database);
         let mut innocent = pgdial.client(&database);
-        guilty.send(&Out::new().query("select pg_sleep(0.2)").0);
-        std::thread::sleep(Duration::from_millis(50));
+        guilty.send(&Out::new().query("select pg_sleep(0.5)").0);
+        Postgres::shared().wait_running(&database, "select pg_sleep(0.5)");
         let request = cancel_from_afar(&pgdial, &guilty);
         std::thread::sleep(Duration::from_millis(50));
         innocent.send(&Out::new().query("select pg_sleep(1), 'untouched'").0);
@@ -146,8 +149,8 @@ fn that_never_arrives_costs_the_server() {
     let mut guilty = pgdial.client(&database);
     let mut innocent = pgdial.client(&database);
     let pid = guilty.value("select pg_backend_pid()::text");
-    guilty.send(&Out::new().query("select pg_sleep(0.2)").0);
-    std::thread::sleep(Duration::from_millis(50));
+    guilty.send(&Out::new().query("select pg_sleep(0.5)").0);
+    Postgres::shared().wait_running(&database, "select pg_sleep(0.5)");
     let request = cancel_from_afar(&pgdial, &guilty);
     assert_eq!(sqlstate(&guilty.until_ready(1)), None);
     assert_ne!(innocent.value("select pg_backend_pid()::text"), pid, "the request may still come");
@@ -161,7 +164,7 @@ fn a_storm_is_one_request_at_a_time() {
     let mut victim = pgdial.client(&database);
     let mut waiting = pgdial.client(&database);
     victim.send(&Out::new().query("select pg_sleep(30)").0);
-    std::thread::sleep(Duration::from_millis(100));
+    Postgres::shared().wait_running(&database, "select pg_sleep(30)");
     waiting.send(&Out::new().query("select 'served'").0);
     let storm: Vec<_> = (0..100).map(|_| cancel_from_afar(&pgdial, &victim)).collect();
     assert_eq!(sqlstate(&victim.until_ready(1)).as_deref(), Some("57014"));
@@ -208,7 +211,7 @@ fn goes_over_tls_where_the_session_does() {
     let mut client = pgdial.client(&database);
     assert_eq!(client.value("select ssl::text from pg_stat_ssl where pid = pg_backend_pid()"), "true");
     client.send(&Out::new().query("select pg_sleep(30)").0);
-    std::thread::sleep(Duration::from_millis(200));
+    postgres.wait_running(&database, "select pg_sleep(30)");
     let before = door.encrypted();
     cancel(pgdial.addr(), &client.key());
     assert_eq!(sqlstate(&client.until_ready(1)).as_deref(), Some("57014"));

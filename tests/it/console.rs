@@ -109,14 +109,15 @@ fn a_cancelled_pause_is_taken_back() {
     client.rows("select 1");
     let mut console = pgdial.client("pgdial");
     console.send(&Out::new().query("pause").0);
-    std::thread::sleep(Duration::from_millis(200));
+    let mut second = pgdial.client("pgdial");
+    eventually("it is paused", PATIENCE, || row(&mut second, "show state", "paused")[1] == "yes");
     cancel(pgdial.addr(), &console.key());
     assert_eq!(sqlstate(&console.until_ready(1)).as_deref(), Some("57014"));
     assert_eq!(pgdial.client(&database).value("select 'not paused'"), "not paused");
     // The same when the operator goes away.
     let mut gone = pgdial.client("pgdial");
     gone.send(&Out::new().query("pause").0);
-    std::thread::sleep(Duration::from_millis(200));
+    eventually("it is paused again", PATIENCE, || row(&mut second, "show state", "paused")[1] == "yes");
     gone.vanish();
     eventually("the pause ended with its operator", PATIENCE, || row(&mut console, "show state", "paused")[1] == "no");
 }
@@ -145,7 +146,7 @@ fn kill_drops_clients_and_their_queries() {
     let (mut busy, mut idle) = (pgdial.client(&database), pgdial.client(&database));
     idle.rows("select 1");
     busy.send(&Out::new().query("select pg_sleep(60)").0);
-    std::thread::sleep(Duration::from_millis(300));
+    Postgres::shared().wait_running(&database, "select pg_sleep(60)");
     let mut console = pgdial.client("pgdial");
     console.rows(&format!("kill {database}"));
     for client in [&mut busy, &mut idle] {
@@ -165,6 +166,20 @@ fn kill_drops_clients_and_their_queries() {
     console.rows(&format!("kill_client {}", late.key().0));
     assert!(late.closed_within(PATIENCE));
     assert_eq!(refused(&mut console, &format!("kill_client {}", late.key().0)).0, "42704");
+}
+
+/// An order that ends the session of the one who gave it is answered before.
+#[test]
+fn whoever_sends_himself_away_is_answered_first() {
+    let (pgdial, _) = start("kill_self");
+    for _ in 0..20 {
+        let mut console = pgdial.client("pgdial");
+        let own = console.key().0;
+        console.rows(&format!("kill_client {own}"));
+        let Received::Message(message) = console.next(PATIENCE) else { panic!("no word") };
+        assert_eq!((message.tag, message.field(b'C').as_deref()), (b'E', Some("57P01")));
+        assert!(console.closed_within(PATIENCE));
+    }
 }
 
 #[test]

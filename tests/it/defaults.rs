@@ -1,5 +1,6 @@
 //! What sessions begin with: ALTER ROLE and ALTER DATABASE .. SET, and startup parameters.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::support::message::Message;
@@ -124,4 +125,42 @@ fn shared_startup_parameters_are_greeted_and_refused_as_by_postgres() {
         let straight = said(&greeting(postgres.addr(), &database, parameters));
         assert_eq!(said(&greeting(pgdial.addr(), &database, parameters)), straight, "{parameters:?}");
     }
+}
+
+/// Whoever looks a name up along a search_path is refused if a schema of it goes at that moment. What pgdial asks a new
+/// server looks nothing up, and so nobody's login fails over it.
+#[test]
+fn schemas_that_come_and_go_fail_no_login() {
+    let postgres = Postgres::shared();
+    let database = postgres.database("fleeting");
+    let schemas: Vec<String> = (0..24).map(|n| format!("s{n}")).collect();
+    postgres.sql("postgres", &format!("alter database {database} set search_path = {}, public", schemas.join(", ")));
+    let config = Config::new(postgres, &database).pool(2).set("pool", "min_idle", "0").text("pool", "mode", "session");
+    let pgdial = Pgdial::start(&config.text("cache", "mode", "on"));
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for half in schemas.chunks(12) {
+            let (stop, database) = (&stop, &database);
+            scope.spawn(move || {
+                let mut owner = postgres.client("app", database);
+                while !stop.load(Ordering::Relaxed) {
+                    for name in half {
+                        owner.rows(&format!("create schema {name}"));
+                    }
+                    for name in half {
+                        owner.rows(&format!("drop schema {name}"));
+                    }
+                }
+            });
+        }
+        // Each has a server that was dialled for it.
+        let refused = (64..164).find_map(|n| {
+            let options = format!("-c work_mem={n}kB");
+            let parameters = [("user", "app"), ("database", database.as_str()), ("options", options.as_str())];
+            let answer = Client::connect(pgdial.addr(), &parameters).unwrap().until_ready(1);
+            error(&answer).map(|error| format!("{n}: {:?} {:?}", error.field(b'C'), error.field(b'M')))
+        });
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(refused, None);
+    });
 }

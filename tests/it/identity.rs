@@ -3,10 +3,9 @@
 use crate::support::encode::Out;
 use crate::support::pgdial::{Config, Pgdial};
 use crate::support::postgres::Postgres;
-use crate::support::wire::{Received, cancel, sqlstate};
+use crate::support::wire::{PATIENCE, Received, cancel, sqlstate};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
 
 fn start(mode: &str) -> (Pgdial, String) {
     let postgres = Postgres::shared();
@@ -28,17 +27,17 @@ fn in_session_mode_a_client_is_called_what_its_server_is_called() {
     let note = answer.iter().find(|message| message.tag == b'A').expect("its own notification");
     assert_eq!(note.body[..4], pid.to_be_bytes());
     client.send(&Out::new().query("select pg_sleep(30)").0);
-    std::thread::sleep(Duration::from_millis(200));
+    Postgres::shared().wait_running(&database, "select pg_sleep(30)");
     assert_eq!(other.value(&format!("select pg_cancel_backend({pid})::text")), "true");
     assert_eq!(sqlstate(&client.until_ready(1)).as_deref(), Some("57014"));
     client.send(&Out::new().query("select pg_sleep(30)").0);
-    std::thread::sleep(Duration::from_millis(200));
+    Postgres::shared().wait_running(&database, "select pg_sleep(30)");
     cancel(pgdial.addr(), &client.key());
     assert_eq!(sqlstate(&client.until_ready(1)).as_deref(), Some("57014"));
     assert_eq!(other.value(&format!("select pg_terminate_backend({pid})::text")), "true");
-    let Received::Message(message) = client.next(Duration::from_secs(5)) else { panic!("no word") };
+    let Received::Message(message) = client.next(PATIENCE) else { panic!("no word") };
     assert_eq!(message.field(b'C').as_deref(), Some("57P01"));
-    assert!(client.closed_within(Duration::from_secs(5)));
+    assert!(client.closed_within(PATIENCE));
 }
 
 /// The next client of a server is called the same, and the key of the one before opens nothing.
@@ -55,7 +54,7 @@ fn in_session_mode_a_key_ends_with_its_session() {
         cancel(pgdial.addr(), &key);
         assert_eq!(sqlstate(&client.until_ready(1)), None);
         client.send(&Out::new().query("select pg_sleep(30)").0);
-        std::thread::sleep(Duration::from_millis(50));
+        Postgres::shared().wait_running(&database, "select pg_sleep(30)");
         cancel(pgdial.addr(), &client.key());
         assert_eq!(sqlstate(&client.until_ready(1)).as_deref(), Some("57014"));
     }
@@ -76,7 +75,7 @@ fn protocol_3_2_has_long_keys() {
     let mut hello = Out::startup(&[("user", "app"), ("database", &database)]).0;
     hello[4..8].copy_from_slice(&196_610_u32.to_be_bytes());
     let mut stream = TcpStream::connect(pgdial.addr()).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(&hello).unwrap();
     let mut key = None;
     let mut until = |stream: &mut TcpStream, last: u8| loop {
@@ -95,7 +94,7 @@ fn protocol_3_2_has_long_keys() {
     let key = key.expect("a key");
     assert_eq!(key.1.len(), 32);
     stream.write_all(&Out::new().query("select pg_sleep(30)").0).unwrap();
-    std::thread::sleep(Duration::from_millis(200));
+    Postgres::shared().wait_running(&database, "select pg_sleep(30)");
     cancel(pgdial.addr(), &(key.0, key.1[..4].to_vec()));
     cancel(pgdial.addr(), &key);
     let (error, _) = until(&mut stream, b'E');

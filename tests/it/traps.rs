@@ -11,9 +11,8 @@ use crate::support::message::Message;
 use crate::support::pgdial::{Config, Pgdial};
 use crate::support::postgres::Postgres;
 use crate::support::process::eventually;
-use crate::support::wire::{Client, rows};
+use crate::support::wire::{Client, PATIENCE, rows};
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use table::{Memory, TRAPS, Trap};
 
@@ -68,7 +67,7 @@ impl Rig {
         for out in [Out::new().query(text).0, unnamed(text), binary(text)] {
             let before = self.hits();
             let what = format!("{text} comes from memory; {}", self.pgdial.stats()["cache"]);
-            eventually(&what, Duration::from_secs(5), || {
+            eventually(&what, PATIENCE, || {
                 let client = self.client("r");
                 client.send(&out);
                 client.until_ready(1);

@@ -1,7 +1,7 @@
 //! A private Postgres: its own folder, port and socket; one shared by all tests, further ones for tests that break it.
 
 use super::process::{self, TempDir, Watchdog, eventually};
-use super::wire::Client;
+use super::wire::{Client, PATIENCE};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -121,6 +121,15 @@ impl Postgres {
     /// Runs statements as superuser, straight; rows of the last one. Panics on an error.
     pub(crate) fn sql(&self, database: &str, text: &str) -> Vec<Vec<Option<String>>> {
         self.client("postgres", database).rows(text)
+    }
+
+    /// Waits until somebody's query of this text is running in the database.
+    pub(crate) fn wait_running(&self, database: &str, text: &str) {
+        let running = format!(
+            "select count(*) from pg_stat_activity where state = 'active' and datname = '{database}' and query = $text${text}$text$"
+        );
+        let mut client = self.client("postgres", database);
+        eventually(&format!("{text} is running"), PATIENCE, || client.value(&running) != "0");
     }
 
     /// A raw client logged in straight.

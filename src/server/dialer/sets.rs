@@ -72,6 +72,22 @@ impl Set {
         self.known.lock().clone()
     }
 
+    /// A server of it was dialled. Another may have been meanwhile: what both found is one and the same from here on, or a
+    /// read sent through the one would not be taken for a read of the other's.
+    pub(super) fn learn(&self, mut found: Known) -> Known {
+        let mut known = self.known.lock();
+        if let Some(before) = known.as_ref() {
+            if before.reader == found.reader {
+                found.reader = Arc::clone(&before.reader);
+            }
+            if before.defaults == found.defaults {
+                found.defaults = Arc::clone(&before.defaults);
+            }
+        }
+        *known = Some(found.clone());
+        found
+    }
+
     fn is_in_use(set: &Arc<Self>) -> bool {
         Arc::strong_count(set) > 1
     }

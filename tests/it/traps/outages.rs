@@ -4,7 +4,7 @@ use super::one;
 use crate::support::pgdial::{Config, Pgdial};
 use crate::support::postgres::Postgres;
 use crate::support::process::eventually;
-use crate::support::wire::Client;
+use crate::support::wire::{Client, PATIENCE};
 use std::time::Duration;
 
 /// The table is made anew elsewhere while the catalog cannot be read: under the version of before its name meant another.
@@ -38,10 +38,8 @@ fn nothing_from_memory_while_the_feed_is_down() {
         rig.warm(text);
         rig.client("x").rows(&format!("update t set n = {round}"));
         let before = rig.pgdial.log().matches("feed lost").count();
-        eventually("somebody listens", Duration::from_secs(5), || {
-            Postgres::shared().sql("postgres", &kill)[0][0].as_deref() == Some("1")
-        });
-        eventually("the loss is noticed", Duration::from_secs(1), || rig.pgdial.log().matches("feed lost").count() > before);
+        eventually("somebody listens", PATIENCE, || Postgres::shared().sql("postgres", &kill)[0][0].as_deref() == Some("1"));
+        eventually("the loss is noticed", PATIENCE, || rig.pgdial.log().matches("feed lost").count() > before);
         rig.compare("deaf", text).unwrap();
     }
 }
@@ -56,7 +54,7 @@ fn a_restart_of_postgres() {
     let mut waiting = pgdial.client(&database);
     for round in 1..=2 {
         let before = pgdial.stat("cache.hits");
-        eventually("it comes from memory", Duration::from_secs(15), || {
+        eventually("it comes from memory", PATIENCE, || {
             if waiting.query("select n from t").iter().all(|message| message.tag != b'D') {
                 waiting = pgdial.client(&database);
             }

@@ -5,7 +5,7 @@ use crate::support::encode::Out;
 use crate::support::pgdial::{Config, Pgdial};
 use crate::support::postgres::Postgres;
 use crate::support::process::eventually;
-use crate::support::wire::{Client, rows, sqlstate};
+use crate::support::wire::{Client, PATIENCE, rows, sqlstate};
 use std::time::Duration;
 
 #[test]
@@ -110,7 +110,7 @@ fn rules_follow_a_reload() {
     rig.pgdial
         .reload(&config.text("invalidation", "catalog_check", "1s").tables("[[cache.rule]]\ntables = [\"other\"]\nttl = \"1h\""));
     rig.client("x").rows("update t set n = 5");
-    eventually("no rule names the table any more", Duration::from_secs(3), || rig.client("r").value("select n from t") == "5");
+    eventually("no rule names the table any more", PATIENCE, || rig.client("r").value("select n from t") == "5");
     let before = rig.hits();
     (0..5).for_each(|_| drop(rig.client("r").rows("select n from t")));
     assert_eq!(rig.hits(), before);
@@ -125,7 +125,7 @@ fn settings_left_behind_by_a_function_in_session_mode() {
     ];
     let mut rig = Rig::new("tenants", &setup.map(String::from), |config| config.text("pool", "mode", "session"));
     let before = rig.hits();
-    eventually("it comes from memory", Duration::from_secs(5), || {
+    eventually("it comes from memory", PATIENCE, || {
         rig.client("r").rows("select n from t");
         rig.hits() > before
     });
