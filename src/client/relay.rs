@@ -287,7 +287,9 @@ impl Relay {
             self.flush_server(cx);
         }
         // Of a session that has just ended nothing more is run.
-        let has_more = self.engine.wants_release() && !self.inbox.is_empty();
+        // What waits for something else than the server is not offered again before that is there.
+        let elsewhere = matches!(self.wait, Wait::Gate(_) | Wait::Flight(_));
+        let has_more = self.engine.wants_release() && !self.inbox.is_empty() && !elsewhere;
         self.kept = self.kept.saturating_add(u8::from(has_more));
         if self.kept > KEEP_MAX {
             self.maybe_release();

@@ -4,6 +4,7 @@ use crate::support::encode::Out;
 use crate::support::message::Message;
 use crate::support::pgdial::{Config, Pgdial};
 use crate::support::postgres::Postgres;
+use crate::support::process::signal;
 use crate::support::wire::{Client, Received, sqlstate};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -269,4 +270,27 @@ fn nobody_hears_what_a_server_still_listens_to_for_somebody_else() {
     drop(first);
     assert_eq!(second.rows("select * from pg_listening_channels()").len(), 0);
     assert!(matches!(second.next(Duration::from_millis(100)), Received::Nothing));
+}
+
+#[test]
+fn who_waits_for_the_shared_connection_keeps_no_server_busy() {
+    let postgres = Postgres::start();
+    let database = postgres.database("listen");
+    let pgdial = Pgdial::start(&Config::new(&postgres, &database).pool(1));
+    let mut listening = pgdial.client(&database);
+    listening.rows("listen x");
+    let pid = "select pid::text from pg_stat_activity where application_name = 'pgdial listen'";
+    let shared: u32 = postgres.client("postgres", &database).value(pid).parse().unwrap();
+    signal(shared, "STOP");
+    let sent = || pgdial.stats()["traffic"]["server_bytes_in"].as_u64().unwrap();
+    let before = sent();
+    listening.send(&Out::new().query("listen y").0);
+    std::thread::sleep(Duration::from_millis(300));
+    let said = sent() - before;
+    assert!(said < 500, "{said} bytes for nothing");
+    assert_eq!(pgdial.client(&database).value("select 'served'"), "served");
+    signal(shared, "CONT");
+    assert_eq!(sqlstate(&listening.until_ready(1)), None);
+    let channels = listening.rows("select * from pg_listening_channels() c order by c");
+    assert_eq!(channels, [[Some("x".to_owned())], [Some("y".to_owned())]]);
 }
