@@ -56,8 +56,9 @@ impl Engine {
             server.plans.remove(id);
         }
         // Of one that is not there any more Postgres says nothing.
-        for name in std::mem::take(&mut server.doubted) {
-            inject_close(server, &name, None, &mut self.server_out);
+        for (id, name) in std::mem::take(&mut server.doubted) {
+            let undo = Undo::Evicted { id, name: name.clone(), absent: false };
+            inject_close(server, &name, Some(undo), &mut self.server_out);
         }
         if server.stand_in == StandIn::Ready {
             inject_close(server, stand_in.as_bytes(), None, &mut self.server_out);

@@ -432,8 +432,12 @@ impl Engine {
             }
             Undo::Evicted { absent: true, .. } => {}
             // Perhaps a later batch closes it; then it is that batch's to restore.
-            Undo::Evicted { id, name, absent: false } if !server.ledger.mark_evicted(id, false) && !server.doubtful => {
-                server.plans.restore(id, name, u64::MAX)
+            Undo::Evicted { id, name, absent: false } if !server.ledger.mark_evicted(id, false) => {
+                if server.doubtful {
+                    server.doubted.insert(id, name);
+                } else {
+                    server.plans.restore(id, name, u64::MAX);
+                }
             }
             Undo::Evicted { .. } => {}
             Undo::Closed { name, plan } => {

@@ -306,14 +306,17 @@ impl Engine {
     pub(super) fn make_room(&mut self, plan: &Plan, known: bool, route: &mut Route<'_>) {
         route.settle(&mut self.server_out);
         let Some(server) = self.server.as_mut() else { return };
-        if known {
+        // What is parsed is not doubted any more: it must not be closed for its room.
+        let doubted = server.doubted.remove(&plan.id()).is_some();
+        if known || doubted {
             let undo = Undo::Evicted { id: plan.id(), name: plan.name().into(), absent: false };
             inject_close(server, plan.name(), Some(undo), &mut self.server_out);
         } else if server.doubtful {
             inject_close(server, plan.name(), None, &mut self.server_out);
         }
-        if let Some(name) = server.one_doubted_too_many() {
-            inject_close(server, &name, None, &mut self.server_out);
+        if let Some((id, name)) = server.one_doubted_too_many() {
+            let undo = Undo::Evicted { id, name: name.clone(), absent: false };
+            inject_close(server, &name, Some(undo), &mut self.server_out);
         }
         let generation = self.shared.schema_generation();
         if let Some((id, name)) = server.plans.insert(plan, generation).evict {

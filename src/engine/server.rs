@@ -1,10 +1,10 @@
 //! Floor 2. What is known of one server connection; it moves with the connection from client to client.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::pg::BackendKey;
-use crate::plan::ServerPlans;
+use crate::plan::{PlanId, ServerPlans};
 use crate::session::{Defaults, Settings, UnnamedId};
 
 use super::ledger::Ledger;
@@ -50,8 +50,8 @@ pub struct Server {
     pub(super) sender: ServerSender,
     /// Something ran that may have dropped prepared statements unseen (DO, CALL): none is taken for present from before.
     pub(super) doubtful: bool,
-    /// The names of those that were there before, and may be still.
-    pub(super) doubted: BTreeSet<Box<[u8]>>,
+    /// Those that were there before, and may be still, with their names.
+    pub(super) doubted: BTreeMap<PlanId, Box<[u8]>>,
     /// Statements under a client's own name that were needed to make Postgres refuse that name.
     pub(super) litter: Vec<Box<[u8]>>,
 }
@@ -98,7 +98,7 @@ impl Server {
             notified: false,
             sender: None,
             doubtful: false,
-            doubted: BTreeSet::new(),
+            doubted: BTreeMap::new(),
             litter: Vec::new(),
         }
     }
@@ -109,12 +109,12 @@ impl Server {
     /// and the error that speaks of one speaks of the other.
     pub(super) fn doubt(&mut self) {
         self.doubtful = true;
-        self.doubted.extend(self.plans.iter().map(|(_, name)| name.into()));
+        self.doubted.extend(self.plans.iter().map(|(id, name)| (id, name.into())));
         self.plans.clear();
     }
 
     /// A statement that goes before another one comes, as there may be more of them than the server is to have.
-    pub(super) fn one_doubted_too_many(&mut self) -> Option<Box<[u8]>> {
+    pub(super) fn one_doubted_too_many(&mut self) -> Option<(PlanId, Box<[u8]>)> {
         if self.doubted.len() >= self.plans.limit() { self.doubted.pop_first() } else { None }
     }
 

@@ -77,6 +77,64 @@ fn statements_that_are_doubted_take_room_too() {
 }
 
 #[test]
+fn a_statement_that_was_doubted_and_is_there_again_is_not_closed_for_its_room() {
+    let mut rig = Rig::of(1 << 20, &shared(None), 0);
+    rig.add_server(2);
+    rig.query("select pg_advisory_lock(1)", "SELECT 1", I);
+    rig.inquiry(&["t"]);
+    let answer = |rig: &mut Rig, sent: &str| {
+        let kinds = sent.split(", ").filter_map(|message| message.chars().next());
+        let answers: Vec<Vec<u8>> = kinds
+            .map(|kind| match kind {
+                'C' => closed(),
+                'P' => parsed(),
+                'B' => bound(),
+                'D' => learnt(),
+                'E' => complete("SELECT 0"),
+                _ => ready(I),
+            })
+            .collect();
+        rig.answer(&answers);
+    };
+    let doubt = |rig: &mut Rig| {
+        rig.query("do $$ begin execute x; end $$", "DO", I);
+        rig.inquiry(&["t", "f", "f", "[]"]);
+    };
+    for (name, number) in [("a", 1), ("b", 2), ("c", 3), ("d", 4)] {
+        let sent = rig.send(&[parse(name, &format!("select {number}")), sync()]);
+        answer(&mut rig, &sent);
+        if number % 2 == 0 {
+            doubt(&mut rig);
+        }
+    }
+    let mut sent = Vec::new();
+    for name in ["c", "d", "c"] {
+        sent.push(rig.send(&[bind(name), execute(), sync()]));
+        answer(&mut rig, sent.last().unwrap());
+    }
+    assert_eq!(sent[0], "C _p_3, C _p_2, P _p_3 select 3, B _p_3, E, S");
+    assert_eq!(sent[1], "C _p_4, P _p_4 select 4, B _p_4, E, S");
+    assert_eq!(sent[2], "B _p_3, E, S");
+}
+
+#[test]
+fn a_doubted_statement_whose_close_was_skipped_may_still_be_there() {
+    let mut rig = Rig::of(1 << 20, &shared(None), 0);
+    rig.add_server(1);
+    rig.query("select pg_advisory_lock(1)", "SELECT 1", I);
+    rig.inquiry(&["t"]);
+    rig.send(&[parse("a", "select 1"), sync()]);
+    rig.answer(&[parsed(), learnt(), ready(I)]);
+    rig.query("do $$ begin execute x; end $$", "DO", I);
+    rig.inquiry(&["t", "f", "f", "[]"]);
+    let sent = rig.send(&[describe("nobody"), parse("b", "select 2"), sync()]);
+    assert_eq!(sent, "D nobody, C _p_2, C _p_1, P _p_2 select 2, D _p_2, S");
+    assert_eq!(rig.answer(&[failed(b"26000"), ready(I)]), "E 26000, Z I");
+    let sent = rig.send(&[query("select name from pg_prepared_statements")]);
+    assert!(sent.starts_with("C _p_1, "), "{sent}");
+}
+
+#[test]
 fn room_is_made_in_the_order_of_the_stream() {
     in_pieces(|chunk| {
         let mut rig = Rig::of(chunk, &shared(None), 0);
