@@ -105,7 +105,8 @@ impl Engine {
             whole_len: header.len,
             class: OnceCell::new(),
         };
-        if header.tag == tag::TERMINATE {
+        // In COPY it ends the session with an error.
+        if header.tag == tag::TERMINATE && !self.is_copy_open() {
             return Ok(Next::Wants(self.goodbye()));
         }
         self.check_statements(&message)?;
@@ -159,9 +160,8 @@ impl Engine {
 
     /// Postgres answers what came before, and then reads on.
     fn goodbye(&mut self) -> Want {
-        let answers_due = self.server.as_ref().is_some_and(|server| server.ledger.owes_ready());
         self.parting = true;
-        if answers_due { Want::Replies } else { Want::Goodbye }
+        if self.awaits_answers() { Want::Replies } else { Want::Goodbye }
     }
 
     fn has_nothing_to_flush(&self) -> bool {
@@ -296,7 +296,13 @@ impl Engine {
             tag::COPY_DONE | tag::COPY_FAIL => self.send(Ask::CopyEnd, message, route),
             // With a body it is refused, and what follows skipped up to Sync: as a Describe is that fails.
             tag::FLUSH if message.whole_len > Header::LEN => self.send(Ask::Describe, message, route),
-            // Flush and CopyData owe nothing.
+            tag::FLUSH => {
+                if let Some(server) = self.server.as_mut() {
+                    server.ledger.flush();
+                }
+                route.verbatim(message.range.clone(), &mut self.server_out);
+            }
+            // CopyData owes nothing.
             _ => route.verbatim(message.range.clone(), &mut self.server_out),
         }
     }

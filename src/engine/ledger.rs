@@ -142,6 +142,8 @@ pub struct Ledger {
     skipping: bool,
     /// Entries ever pushed: numbers them.
     pushed: u64,
+    /// The number of the last one that the client has sent Flush behind.
+    flushed: u64,
     copy: Copy,
     swallowed_syncs: u32,
     uncertain: bool,
@@ -191,10 +193,19 @@ impl Ledger {
         self.queue.back().is_some_and(|owed| matches!(owed.ask, Ask::Sync | Ask::Query | Ask::FunctionCall))
     }
 
-    /// The same, were it not for the end of a COPY that may have begun: it asks for nothing.
-    pub fn owes_ready(&self) -> bool {
-        let last = self.queue.iter().rev().find(|owed| owed.ask != Ask::CopyEnd);
-        last.is_some_and(|owed| matches!(owed.ask, Ask::Sync | Ask::Query | Ask::FunctionCall))
+    /// Flush has been sent.
+    pub(super) fn flush(&mut self) {
+        self.flushed = self.pushed;
+    }
+
+    /// The server will say something without being sent more: a ReadyForQuery, or what Flush has asked for. The `last` entries
+    /// are still being sent.
+    pub fn owes_answers(&self, last: usize) -> bool {
+        if self.copy == Copy::Open {
+            return false;
+        }
+        let sent = self.queue.iter().rev().skip(last);
+        !self.is_past(self.flushed) || sent.into_iter().any(|owed| matches!(owed.ask, Ask::Sync | Ask::Query | Ask::FunctionCall))
     }
 
     /// Messages outstanding.

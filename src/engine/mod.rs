@@ -395,10 +395,10 @@ impl Engine {
         self.busy
     }
 
-    /// Whether the server will go on to ReadyForQuery by itself.
+    /// Whether the server will say more by itself.
     pub fn awaits_answers(&self) -> bool {
-        let ledger = self.server.as_ref().map(|server| &server.ledger);
-        self.rest_in.left == 0 && ledger.is_some_and(|ledger| ledger.owes_ready() && !ledger.is_copy_open())
+        let half = usize::from(self.rest_in.left > 0);
+        self.server.as_ref().is_some_and(|server| server.ledger.owes_answers(half))
     }
 
     /// The transaction status that the client was told last.

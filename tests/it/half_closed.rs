@@ -13,6 +13,10 @@ fn told(addr: SocketAddr, database: &str, bytes: &[u8], wait: impl FnOnce()) -> 
     client.send(bytes);
     client.half_close();
     wait();
+    to_the_end(&mut client)
+}
+
+fn to_the_end(client: &mut Client) -> String {
     let mut messages = Vec::new();
     loop {
         match client.next(PATIENCE) {
@@ -39,6 +43,13 @@ fn cases() -> Vec<(&'static str, Vec<u8>)> {
         ("half a long message", [Out::new().query("select 1").0, b"Q\0\x10\0\0".to_vec(), vec![b' '; 100_000]].concat()),
         ("a copy without data", Out::new().query("copy t from stdin").0),
         ("a copy", Out::new().query("copy t from stdin").copy_data(b"1\n").copy_done().0),
+        ("half a long batch", {
+            let half = b"B\0\x10\0\0\0\0\0\0\0\x01\0\x0f\0\0".to_vec();
+            [Out::new().query("select pg_sleep(0.1)").0, half, vec![b' '; 100_000]].concat()
+        }),
+        ("a flush", insert().flush().0),
+        ("a description", Out::new().parse("s", "select 1", &[]).describe(b'S', "s").flush().0),
+        ("a batch behind a query", Out::new().query("select pg_sleep(0.1)").parse("", "select 1", &[]).0),
         ("a goodbye behind", Out::new().query("insert into t values (1)").terminate().0),
         ("rows that take their time", Out::new().query("select repeat('x', 1000) from generate_series(1, 20000)").0),
     ]
@@ -81,4 +92,32 @@ fn one_that_is_gone_keeps_no_server() {
     gone.send(&Out::new().query("select pg_sleep(30)").0);
     gone.vanish();
     assert_eq!(pgdial.client(&database).value("select 'served'"), "served");
+}
+
+#[test]
+fn a_goodbye_in_the_middle_is_taken_as_postgres_takes_it() {
+    let postgres = Postgres::shared();
+    let database = postgres.database("goodbye");
+    postgres.sql(&database, "create table t (a int); grant all on t to app");
+    let pgdial = Pgdial::start(&Config::new(postgres, &database).pool(1));
+    let copy = || Out::new().query("copy t from stdin").copy_data(b"1\n");
+    let cases = [
+        // As libpq does it that is told to leave in the middle.
+        ("of a copy", copy().terminate().0),
+        ("of a copy by batch", {
+            let batch = Out::new().parse("", "copy t from stdin", &[]).bind_text("", "", &[]).execute("", 0).sync();
+            batch.copy_data(b"1\n").terminate().0
+        }),
+        ("behind a copy", copy().copy_done().terminate().0),
+        ("behind a batch without its end", Out::new().query("select pg_sleep(0.1)").parse("", "select 1", &[]).terminate().0),
+        ("behind a flush", Out::new().parse("", "select 1", &[]).flush().terminate().0),
+    ];
+    for (what, bytes) in cases {
+        let told = [postgres.addr(), pgdial.addr()].map(|addr| {
+            let mut client = Client::login(addr, &[("user", "app"), ("database", &database)]);
+            client.send(&bytes);
+            to_the_end(&mut client)
+        });
+        assert_eq!(told[1], told[0], "{what}");
+    }
 }
