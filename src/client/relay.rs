@@ -408,6 +408,7 @@ impl Relay {
         self.meter.client_got(written);
         if written > 0 {
             self.stalled = None;
+            self.still_reads();
         }
     }
 

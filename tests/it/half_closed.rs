@@ -51,6 +51,7 @@ fn cases() -> Vec<(&'static str, Vec<u8>)> {
         ("a description", Out::new().parse("s", "select 1", &[]).describe(b'S', "s").flush().0),
         ("a batch behind a query", Out::new().query("select pg_sleep(0.1)").parse("", "select 1", &[]).0),
         ("a goodbye behind", Out::new().query("insert into t values (1)").terminate().0),
+        ("a row every now and then", Out::new().query("select repeat('x', 9000), pg_sleep(0.4) from generate_series(1, 4)").0),
         ("rows that take their time", Out::new().query("select repeat('x', 1000) from generate_series(1, 20000)").0),
     ]
 }

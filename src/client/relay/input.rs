@@ -73,6 +73,13 @@ impl Relay {
         }
     }
 
+    /// It has taken some of its answers: who is gone is found out by that.
+    pub(super) fn still_reads(&mut self) {
+        if let Some(linger) = self.half_closed.as_mut() {
+            linger.as_mut().reset(tokio::time::Instant::now() + LINGER);
+        }
+    }
+
     /// How many bytes of the client the engine waits for, if it waits for any.
     fn wanted(&self) -> Option<usize> {
         match self.wait {
