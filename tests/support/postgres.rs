@@ -254,6 +254,8 @@ fn unprivileged_user() -> Option<(u32, u32)> {
 /// Where `initdb` and `postgres` are.
 fn binaries() -> PathBuf {
     let mut folders: Vec<PathBuf> = std::env::var_os("PGDIAL_TEST_PGBIN").map(PathBuf::from).into_iter().collect();
+    // They are started from another directory.
+    folders.iter_mut().for_each(|folder| *folder = std::path::absolute(&*folder).unwrap());
     folders.extend((14..=20).rev().map(|version| PathBuf::from(format!("/usr/lib/postgresql/{version}/bin"))));
     folders.extend(std::env::var_os("PATH").iter().flat_map(std::env::split_paths));
     let found = folders.into_iter().find(|dir| dir.join("initdb").exists() && dir.join("postgres").exists());
