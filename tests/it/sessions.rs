@@ -194,6 +194,8 @@ fn furthest(straight: &Run, other: &Run, line: usize) -> usize {
 
 /// Cuts the session behind the difference, then leaves out every step that is not needed to show it.
 fn explain(doors: Doors<'_>, who: &Who<'_>, seed: u64, steps: Vec<Step>, first: Difference) -> String {
+    // A shorter session may differ for another reason, or for what this one has left behind.
+    eprintln!("seed {seed} differs first at step {} of {}:\n{}", first.step, steps.len(), first.text);
     let mut steps = steps;
     let mut shown = first;
     let mut budget = SHRINK_RUNS;
