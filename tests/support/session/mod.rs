@@ -85,21 +85,25 @@ pub(crate) fn play(steps: &[Step], startup: &[(&str, &str)], addr: SocketAddr, d
 }
 
 /// The statement has begun when its INFO is here: a client that is cancelled while it waits for a server reads pgdial's own
-/// words. An answer that came without a request is no harm.
+/// words. An answer that came without a request is no harm. A ReadyForQuery before that is of an earlier step, which a loaded
+/// machine has answered late; or the statement was refused, and nothing more comes.
 fn cancel_until_answered(client: &mut Client, addr: SocketAddr, lines: &mut Vec<String>, ids: &mut Ids) {
     let key = client.key();
-    let mut begun = false;
+    let (mut begun, mut ready, mut quiet) = (false, false, 0);
     for _ in 0..200 {
         match client.next(Duration::from_millis(150)) {
             Received::Message(message) => {
-                begun = true;
-                lines.push(without_source(render(&message, ids)));
-                if message.tag == b'Z' {
+                (ready, quiet) = (message.tag == b'Z', 0);
+                let line = without_source(render(&message, ids));
+                begun |= line.starts_with("NoticeResponse S=\"INFO\"");
+                lines.push(line);
+                if begun && ready {
                     return;
                 }
             }
             Received::Nothing if begun => cancel(addr, &key),
-            Received::Nothing => {}
+            Received::Nothing if ready && quiet >= 5 => return,
+            Received::Nothing => quiet += 1,
             Received::Closed => return,
         }
     }
