@@ -140,6 +140,7 @@ impl Engine {
         self.dispatch(&message, rest.get(here..).unwrap_or_default(), route);
         if !in_copy {
             self.open_batch = leaves_open(message.tag, message.whole_len > Header::LEN, self.open_batch);
+            self.bound_in_batch = self.open_batch && (self.bound_in_batch || message.tag == tag::BIND);
         }
         let to = if std::mem::take(&mut self.skip_rest) { Sink::Drop } else { Sink::Client };
         self.rest_in = Rest { left: header.len - here, to };
@@ -292,6 +293,7 @@ impl Engine {
                 self.follow_sequences(&class, Before::Query, route);
                 self.raise_fences();
                 self.send(Ask::FunctionCall, message, route);
+                self.barrier_at_boundary();
             }
             tag::COPY_DONE | tag::COPY_FAIL => self.send(Ask::CopyEnd, message, route),
             // With a body it is refused, and what follows skipped up to Sync: as a Describe is that fails.

@@ -136,6 +136,8 @@ pub struct Engine {
     complete_fill: bool,
     /// Messages of a batch have been sent, but not its Sync.
     open_batch: bool,
+    /// A Bind is among them.
+    bound_in_batch: bool,
     /// The batch has failed without a server: its rest, up to Sync, is dropped.
     refused: bool,
     /// A FATAL error of the server has been passed on: the client knows why the connection ends.
@@ -316,6 +318,7 @@ impl Engine {
             pid: 0,
             complete_fill: false,
             open_batch: false,
+            bound_in_batch: false,
             refused: false,
             fatal: false,
             parting: false,

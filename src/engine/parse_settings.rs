@@ -7,10 +7,11 @@
 
 use std::sync::Arc;
 
+use crate::pg::TransactionStatus;
 use crate::plan::Plan;
 use crate::session::push_literal;
 use crate::wire::Oids;
-use crate::wire::frontend::{self, Close, Execute, Parse, Target};
+use crate::wire::frontend::{self, Close, Execute, Parse, Query, Target};
 
 use super::Engine;
 use super::ledger::{Ask, Owner};
@@ -23,13 +24,37 @@ type Values = Vec<(Box<str>, Box<str>)>;
 impl Engine {
     /// Prepares a plan that the server lacks, on the client's behalf.
     pub(super) fn inject_parse(&mut self, plan: &Plan, route: &mut Route<'_>) {
-        self.under_settings_of(plan.epoch(), route, |engine, route| {
+        let write = |engine: &mut Self, route: &mut Route<'_>| {
             engine.write_parse(plan, Owner::Inject, Undo::Injected(plan.id()), route);
-        });
+        };
+        if !plan.class.analysed {
+            // Nothing folds, and it may bear no query in front of it: VACUUM, BEGIN with a level.
+            return write(self, route);
+        }
+        let around = self.under_settings_of(plan.epoch(), route, write);
+        if around && plan.class.self_committing && self.status == TransactionStatus::Idle && !self.bound_in_batch {
+            // What a procedure does behind an Execute in a batch it cannot commit, from Postgres 18 on. Two statements in one
+            // Query end the transaction of the batch whatever the version, and neither a block nor what was skipped.
+            self.query_in_batch(b"SELECT;SELECT", route);
+        }
     }
 
-    /// Does it with the settings of then around it, where they are known and not those of now.
-    pub(super) fn under_settings_of(&mut self, epoch: u64, route: &mut Route<'_>, parse: impl FnOnce(&mut Self, &mut Route<'_>)) {
+    /// A Query of pgdial's own among the client's messages: it is skipped where they are. It drops the unnamed statement.
+    pub(super) fn query_in_batch(&mut self, text: &[u8], route: &mut Route<'_>) {
+        route.settle(&mut self.server_out);
+        let Some(server) = self.server.as_mut() else { return };
+        Query { text }.encode(&mut self.server_out);
+        let undo = Undo::UnnamedInjected { server: server.unnamed.take() };
+        server.ledger.push(Ask::Query, Owner::Own, Some(Box::new(undo)));
+    }
+
+    /// Does it with the settings of then around it, where they are known and not those of now. Whether they were others.
+    pub(super) fn under_settings_of(
+        &mut self,
+        epoch: u64,
+        route: &mut Route<'_>,
+        parse: impl FnOnce(&mut Self, &mut Route<'_>),
+    ) -> bool {
         let around = self.settings_around(epoch);
         if let Some((then, _)) = &around {
             self.set_for_parse(then, route);
@@ -38,6 +63,7 @@ impl Engine {
         if let Some((_, now)) = &around {
             self.set_for_parse(now, route);
         }
+        around.is_some_and(|(then, _)| !then.is_empty())
     }
 
     /// The plan itself, if this server has it or can be given it as it is; else one with the same text under the settings of
@@ -50,9 +76,9 @@ impl Engine {
         self.shared.plans.intern(plan.text(), plan.types(), self.session.epoch, &plan.class)
     }
 
-    /// Whether the settings under which it was parsed are those of now, or known.
+    /// Whether the settings under which it was parsed are those of now, or known, or nothing to it.
     pub(super) fn can_be_prepared(&self, plan: &Plan) -> bool {
-        plan.epoch() == self.session.epoch || self.settings_around(plan.epoch()).is_some()
+        !plan.class.analysed || plan.epoch() == self.session.epoch || self.settings_around(plan.epoch()).is_some()
     }
 
     /// The settings of then, and those of now, where they differ. None: they do not, or are not known.

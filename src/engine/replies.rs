@@ -287,7 +287,9 @@ impl Engine {
     /// CommandComplete ends a fill, and tells of statements that reach beyond their own transaction.
     fn completed(&mut self, message: u8, body: &[u8], owner: Owner) {
         if message != tag::COMMAND_COMPLETE || owner.is_ours() {
-            return;
+            return if owner == Owner::Own && body == b"DISCARD SEQUENCES\0" {
+                self.sequences_discarded()
+            };
         }
         self.doubt = None;
         self.note_completed();

@@ -133,12 +133,13 @@ impl Engine {
             if self.is_unnamed_refused() && self.bind_stand_in(&bind, self.unnamed_requires(), route) {
                 return self.drop_rest(message);
             }
-            self.provide_unnamed(route);
             if let Some(class) = self.session.statements.unnamed.as_ref().map(|unnamed| Arc::clone(&unnamed.class)) {
                 self.note_bound(&class, route);
                 self.note_bound_settings(&class, &bind);
                 self.note_copy_of_unnamed();
             }
+            // Last, since what goes in front may drop it.
+            self.provide_unnamed(route);
             return self.send(Ask::Bind, message, route);
         }
         if let Some(plan) = self.known_stale(bind.statement)
@@ -337,7 +338,8 @@ impl Engine {
 
     /// The server's unnamed statement becomes the client's, or none if the client has none.
     fn provide_unnamed(&mut self, route: &mut Route<'_>) {
-        let wanted = self.session.statements.unnamed.as_ref().map(|unnamed| (unnamed.id, unnamed.epoch));
+        let wanted = self.session.statements.unnamed.as_ref();
+        let wanted = wanted.map(|unnamed| (unnamed.id, if unnamed.class.analysed { unnamed.epoch } else { self.session.epoch }));
         let Some(server) = self.server.as_mut() else { return };
         let (id, before) = (wanted.map(|(id, _)| id), server.unnamed);
         if before == id {

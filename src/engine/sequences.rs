@@ -171,10 +171,8 @@ impl Engine {
             let several = class.kind == Kind::Opaque && (self.unsettled || self.status != TransactionStatus::Idle);
             let tries = noted.contains(Effects::SEQUENCE) && self.sequences.trials > 0 && class.copy.is_none() && !several;
             self.sequences.trials -= u8::from(tries && !looks);
-            // VACUUM and its like bear no other statement in front of them in their batch.
-            let alone = class.self_committing && !matches!(class.kind, Kind::Call | Kind::Do | Kind::Opaque);
             if looks || tries {
-                self.discard_in_front(before, alone, route);
+                self.discard_in_front(before, class, route);
             }
         }
         if writes {
@@ -247,7 +245,9 @@ impl Engine {
         }
     }
 
-    fn discard_in_front(&mut self, before: Before, alone: bool, route: &mut Route<'_>) {
+    fn discard_in_front(&mut self, before: Before, class: &Statement, route: &mut Route<'_>) {
+        // VACUUM and its like bear no other statement in front of them in their batch.
+        let alone = class.self_committing && !matches!(class.kind, Kind::Call | Kind::Do | Kind::Opaque);
         if self.sequences.in_front || (before == Before::Bind && alone) {
             return;
         }
@@ -257,6 +257,11 @@ impl Engine {
         }
         self.sequences.in_front = true;
         self.sequences.advanced = false;
+        // From Postgres 18 on, what comes behind an Execute in a batch does not commit by itself: no Query, and no procedure.
+        let commits = before == Before::Query || class.self_committing;
+        if commits && self.status == TransactionStatus::Idle && !self.bound_in_batch {
+            return self.query_in_batch(DISCARD, route);
+        }
         let name = self.shared.plans.discarder();
         let name = name.as_bytes();
         let out = &mut self.server_out;

@@ -297,6 +297,8 @@ pub struct Statement {
     pub self_committing: bool,
     /// It may leave code behind that later statements run without naming it: a trigger, a view, a default, another body of a function.
     pub hides_code: bool,
+    /// It is analysed when it is prepared, and its literals fold then. False of a statement that is only read, as VACUUM is.
+    pub analysed: bool,
 }
 
 /// A text to be shown. It is no part of what a statement does: all are equal.
@@ -392,6 +394,7 @@ impl Statement {
             may_write: false,
             self_committing: false,
             hides_code: false,
+            analysed: true,
             parameters: Some(0),
             shown: Shown::default(),
         }

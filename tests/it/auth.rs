@@ -360,7 +360,8 @@ fn one_users_trouble_does_not_make_pgdial_unready() {
 #[tokio::test]
 async fn guessing_is_slow_and_hurts_nobody() {
     let (config, database) = asking(QUERY);
-    let pgdial = Pgdial::start(&config.text("auth", "method", "password").text("log", "level", "info"));
+    let config = config.text("auth", "method", "password").text("log", "level", "info");
+    let pgdial = Pgdial::start(&config);
     let inside = connect(&pgdial, "q_scram", "secret", &database).await.unwrap();
     // How much this machine does in half a second, with whatever else runs on it.
     let (mut calm, end) = (0, Instant::now() + Duration::from_millis(500));
@@ -387,17 +388,10 @@ async fn guessing_is_slow_and_hurts_nobody() {
         };
         futures_of((0..150).map(guess).collect()).await.into_iter().sum::<usize>()
     };
-    let working = async {
-        let (mut slowest, mut count) = (Duration::ZERO, 0);
-        let end = Instant::now() + Duration::from_secs(4);
-        while Instant::now() < end {
-            let began = Instant::now();
-            whoami(&inside).await.unwrap();
-            slowest = slowest.max(began.elapsed());
-            count += 1;
-        }
-        (slowest, count)
-    };
+    // Beside it one whose pgdial nobody attacks: what else starts on this machine meanwhile slows that one as well.
+    let other_pgdial = Pgdial::start(&config);
+    let beside = connect(&other_pgdial, "q_scram", "secret", &database).await.unwrap();
+    let working = async { tokio::join!(at_work(&inside), at_work(&beside)) };
     let entering = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let began = Instant::now();
@@ -406,16 +400,32 @@ async fn guessing_is_slow_and_hurts_nobody() {
         connect(&pgdial, "q_scram", "secret", &database).await.unwrap();
         (other, began.elapsed())
     };
-    let (guesses, (slowest, queries), (other, same)) = tokio::join!(guessing, working, entering);
+    let (guesses, ((slowest, queries), (hiccup, undisturbed)), (other, same)) = tokio::join!(guessing, working, entering);
     println!(
         "{guesses} guesses, {queries} queries, the slowest {slowest:?}; another user entered in {other:?}, the same in {same:?}"
     );
     assert!(guesses < 250, "{guesses} guesses in 4 s");
-    assert!(queries > calm && slowest < Duration::from_secs(1), "{queries} queries, {calm} before, the slowest {slowest:?}");
+    let shown = format!(
+        "{queries} queries, the slowest {slowest:?}; {calm} in half a second before; {undisturbed} beside, the slowest {hiccup:?}"
+    );
+    assert!(queries > calm.min(undisturbed / 8) && slowest < Duration::from_secs(1) + hiccup, "{shown}");
     assert!(other < Duration::from_secs(2) && same < Duration::from_secs(10), "{other:?} {same:?}");
     let lines = pgdial.log().lines().filter(|line| line.contains("login refused")).count();
     assert!((1..=3).contains(&lines), "{lines} lines");
     assert!(pgdial.stat("clients.logins_failed") >= guesses as u64);
+}
+
+/// Four seconds of queries: the slowest, and how many.
+async fn at_work(client: &tokio_postgres::Client) -> (Duration, usize) {
+    let (mut slowest, mut count) = (Duration::ZERO, 0);
+    let end = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < end {
+        let began = Instant::now();
+        whoami(client).await.unwrap();
+        slowest = slowest.max(began.elapsed());
+        count += 1;
+    }
+    (slowest, count)
 }
 
 /// All at once, in one task.

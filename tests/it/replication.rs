@@ -3,8 +3,9 @@
 use crate::support::pgdial::{Config, Pgdial};
 use crate::support::postgres::Postgres;
 use crate::support::process::{self, TempDir, eventually};
+use crate::support::tools::refuses_this_server;
 use crate::support::wire::{Client, PATIENCE, Received, cancel, error, sqlstate};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 fn logical_postgres() -> Postgres {
@@ -16,14 +17,18 @@ fn in_front_of(postgres: &Postgres, database: &str) -> Pgdial {
     Pgdial::start(&config.tables("[[user]]\nname = \"app\""))
 }
 
-fn tool(postgres: &Postgres, name: &str, port: u16, args: &[&str]) -> String {
-    let output = Command::new("timeout")
+fn output(postgres: &Postgres, name: &str, port: u16, args: &[&str]) -> Output {
+    Command::new("timeout")
         .arg("60")
         .arg(postgres.bin(name))
         .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-U", "postgres"])
         .args(args)
         .output()
-        .expect("`timeout` can be started");
+        .expect("`timeout` can be started")
+}
+
+fn tool(postgres: &Postgres, name: &str, port: u16, args: &[&str]) -> String {
+    let output = output(postgres, name, port, args);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name} {args:?}: {}\n{errors}", output.status);
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -38,7 +43,12 @@ fn base_backup_and_log_files() {
     let dir = TempDir::new("backup");
     let (backup, log) = (dir.path().join("backup"), dir.path().join("log"));
     std::fs::create_dir(&log).unwrap();
-    tool(&postgres, "pg_basebackup", pgdial.port(), &["-D", &backup.to_string_lossy(), "-X", "stream", "-c", "fast"]);
+    let arguments = ["-D", &backup.to_string_lossy(), "-X", "stream", "-c", "fast"];
+    let run = |port| output(&postgres, "pg_basebackup", port, &arguments);
+    if refuses_this_server(&postgres, "pg_basebackup", pgdial.port(), run) {
+        return;
+    }
+    tool(&postgres, "pg_basebackup", pgdial.port(), &arguments);
     let verified = Command::new(postgres.bin("pg_verifybackup")).arg(&backup).output().unwrap();
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
     postgres.sql("postgres", "select pg_create_physical_replication_slot('files', true)");

@@ -51,7 +51,8 @@ begin; select leak() as cur \gset
 fetch all from :"cur";
 close :"cur";
 commit;
-do $$ declare c cursor for select 1; begin open c; open c; end $$;
+-- Named, since from Postgres 16 on it would else get a number of the server process.
+do $$ declare c cursor for select 1; begin c := 'twice'; open c; open c; end $$;
 do $$ declare c cursor for select 1; x int; begin fetch c into x; end $$;
 create procedure hold() language plpgsql as $$ declare r record; begin for r in select a from t order by a limit 3 loop commit; raise notice '%', r.a; end loop; end $$;
 call hold();

@@ -11,4 +11,5 @@ pub(crate) mod process;
 pub(crate) mod rng;
 pub(crate) mod script;
 pub(crate) mod session;
+pub(crate) mod tools;
 pub(crate) mod wire;

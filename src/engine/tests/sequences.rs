@@ -137,6 +137,31 @@ fn in_front_of_a_bind_stands_a_group_of_its_own() {
     });
 }
 
+/// From Postgres 18 on it would not commit behind an Execute.
+#[test]
+fn in_front_of_what_commits_by_itself_stands_no_execute() {
+    in_pieces(|chunk| {
+        let mut two = Two::new(chunk, Currval::Auto);
+        two.a.query(ADVANCE, "SELECT 1", I);
+        two.give_b();
+        let sent = two.b.send(&[parse("", "call p()"), bind(""), execute(), sync()]);
+        assert_eq!(sent, format!("P  call p(), Q {DISCARDED}, P  call p(), B, E, S"), "a Query drops the unnamed statement");
+        let told = two.b.answer(&[parsed(), complete(DISCARDED), ready(I), parsed(), bound(), complete("CALL"), ready(I)]);
+        assert_eq!(told, "1, 2, C CALL, Z I");
+    });
+    in_pieces(|chunk| {
+        let mut two = Two::new(chunk, Currval::Auto);
+        two.a.query(ADVANCE, "SELECT 1", I);
+        two.give_b();
+        let sent = two.b.send(&[parse("", "select nonsense"), query(LOOK)]);
+        assert_eq!(sent, format!("P  select nonsense, Q {DISCARDED}, Q {LOOK}"));
+        assert_eq!(two.b.answer(&[failed(b"42703")]), "E 42703");
+        assert_eq!(two.b.send(&[sync()]), "S");
+        assert_eq!(two.b.answer(&[ready(I)]), "Z I");
+        discards(&mut two.b, LOOK, I);
+    });
+}
+
 #[test]
 fn what_was_skipped_has_not_discarded_anything() {
     in_pieces(|chunk| {

@@ -70,6 +70,7 @@ pub(super) fn describe(node: &NodeEnum) -> Option<Statement> {
     }
     if !is_analysed_when_prepared(node) {
         found.parameters = Some(0);
+        found.analysed = false;
     }
     settle(&mut found);
     Some(found)
