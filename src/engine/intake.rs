@@ -140,7 +140,7 @@ impl Engine {
         self.dispatch(&message, rest.get(here..).unwrap_or_default(), route);
         if !in_copy {
             self.open_batch = leaves_open(message.tag, message.whole_len > Header::LEN, self.open_batch);
-            self.bound_in_batch = self.open_batch && (self.bound_in_batch || message.tag == tag::BIND);
+            self.note_bound_in_batch(message.tag);
         }
         let to = if std::mem::take(&mut self.skip_rest) { Sink::Drop } else { Sink::Client };
         self.rest_in = Rest { left: header.len - here, to };

@@ -67,6 +67,7 @@ use crate::session::{Pin, Pins, Session, Settings};
 
 use self::follow::Aftermath;
 use self::listen::Listening;
+use self::parse_settings::Bound;
 use self::read::Reads;
 
 pub use self::ledger::{Ask, Desync, Ledger, Local, Owner, Receipt};
@@ -136,8 +137,8 @@ pub struct Engine {
     complete_fill: bool,
     /// Messages of a batch have been sent, but not its Sync.
     open_batch: bool,
-    /// A Bind is among them.
-    bound_in_batch: bool,
+    /// What they have bound.
+    bound_in_batch: Bound,
     /// The batch has failed without a server: its rest, up to Sync, is dropped.
     refused: bool,
     /// A FATAL error of the server has been passed on: the client knows why the connection ends.
@@ -318,7 +319,7 @@ impl Engine {
             pid: 0,
             complete_fill: false,
             open_batch: false,
-            bound_in_batch: false,
+            bound_in_batch: Bound::Nothing,
             refused: false,
             fatal: false,
             parting: false,

@@ -9,14 +9,25 @@ use std::sync::Arc;
 
 use crate::pg::TransactionStatus;
 use crate::plan::Plan;
+use crate::query::Kind;
 use crate::session::push_literal;
 use crate::wire::Oids;
-use crate::wire::frontend::{self, Close, Execute, Parse, Query, Target};
+use crate::wire::frontend::{self, Close, Execute, Parse, Query, Target, tag};
 
 use super::Engine;
 use super::ledger::{Ask, Owner};
 use super::route::Route;
 use super::undo::Undo;
+
+/// What the messages of a batch have bound: a Query in their midst ends the transaction that it lives in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Bound {
+    #[default]
+    Nothing,
+    /// Statements without a word in them: from Postgres 18 on their Execute opens no implicit block.
+    Empty,
+    Statement,
+}
 
 /// Settings and their values.
 type Values = Vec<(Box<str>, Box<str>)>;
@@ -32,10 +43,21 @@ impl Engine {
             return write(self, route);
         }
         let around = self.under_settings_of(plan.epoch(), route, write);
-        if around && plan.class.self_committing && self.status == TransactionStatus::Idle && !self.bound_in_batch {
+        if around && plan.class.self_committing && self.status == TransactionStatus::Idle && self.bound_in_batch == Bound::Nothing
+        {
             // What a procedure does behind an Execute in a batch it cannot commit, from Postgres 18 on. Two statements in one
             // Query end the transaction of the batch whatever the version, and neither a block nor what was skipped.
             self.query_in_batch(b"SELECT;SELECT", route);
+        }
+    }
+
+    /// After a message of the client's.
+    pub(super) fn note_bound_in_batch(&mut self, message: u8) {
+        if !self.open_batch {
+            self.bound_in_batch = Bound::Nothing;
+        } else if message == tag::BIND {
+            let is_empty = self.running.as_ref().is_some_and(|class| class.kind == Kind::Empty);
+            self.bound_in_batch = self.bound_in_batch.max(if is_empty { Bound::Empty } else { Bound::Statement });
         }
     }
 

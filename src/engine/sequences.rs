@@ -26,6 +26,7 @@ use crate::wire::frontend::{self, Close, Execute, Parse, Query, Target, tag};
 use super::Engine;
 use super::ledger::{Ask, Owner};
 use super::message::Message;
+use super::parse_settings::Bound;
 use super::route::Route;
 use super::shared::Judged;
 
@@ -257,9 +258,11 @@ impl Engine {
         }
         self.sequences.in_front = true;
         self.sequences.advanced = false;
-        // From Postgres 18 on, what comes behind an Execute in a batch does not commit by itself: no Query, and no procedure.
-        let commits = before == Before::Query || class.self_committing;
-        if commits && self.status == TransactionStatus::Idle && !self.bound_in_batch {
+        // From Postgres 18 on, what comes behind an Execute in a batch is in an implicit block: no Query and no procedure commits,
+        // and DECLARE is not refused. A Query ends what has been bound; in front of another it does no harm to what does nothing.
+        let bound = if before == Before::Query { Bound::Empty } else { Bound::Nothing };
+        let differs = before == Before::Query || class.self_committing || class.kind == Kind::Declare;
+        if differs && self.status == TransactionStatus::Idle && self.bound_in_batch <= bound {
             return self.query_in_batch(DISCARD, route);
         }
         let name = self.shared.plans.discarder();
