@@ -192,6 +192,7 @@ impl Engine {
         }
         if aftermath.names.is_empty() && aftermath.checks.is_empty() {
             self.aftermath = None;
+            self.keep_settings();
             return false;
         }
         let askable = aftermath.names.len() <= MAX_NAMES && aftermath.names.iter().all(|name| is_askable(name));
@@ -209,6 +210,14 @@ impl Engine {
         server.unnamed = None;
         self.stall = Stall::UntilAnswered;
         true
+    }
+
+    /// Nothing is to be asked, as behind RESET ALL where nothing had been set: the settings are what they were.
+    fn keep_settings(&mut self) {
+        if !self.session.pins.has(Pin::OpaqueSettings) {
+            let pending = std::mem::replace(&mut self.session.epoch, self.session.settings.epoch());
+            self.settle_epoch(pending);
+        }
     }
 
     /// The row that answers an inquiry is read whole.

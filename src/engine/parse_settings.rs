@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::pg::TransactionStatus;
 use crate::plan::Plan;
-use crate::query::Kind;
+use crate::query::{Kind, Statement};
 use crate::session::push_literal;
 use crate::wire::Oids;
 use crate::wire::frontend::{self, Close, Execute, Parse, Query, Target, tag};
@@ -29,6 +29,15 @@ pub(super) enum Bound {
     Statement,
 }
 
+/// The settings that say what the words of a text are, also of one that is not analysed when it is prepared.
+const AT_READING: [&str; 4] = ["backslash_quote", "client_encoding", "escape_string_warning", "standard_conforming_strings"];
+
+/// Whether no query may stand in front of it in its transaction: VACUUM, BEGIN with a level.
+fn bears_none_in_front(class: &Statement) -> bool {
+    let alone = class.transaction.is_some() || class.kind == Kind::SetTransaction;
+    !class.analysed && (alone || (class.self_committing && class.kind != Kind::Do))
+}
+
 /// Settings and their values.
 type Values = Vec<(Box<str>, Box<str>)>;
 
@@ -38,15 +47,12 @@ impl Engine {
         let write = |engine: &mut Self, route: &mut Route<'_>| {
             engine.write_parse(plan, Owner::Inject, Undo::Injected(plan.id()), route);
         };
-        if !plan.class.analysed {
-            // Nothing folds, and it may bear no query in front of it: VACUUM, BEGIN with a level.
-            return write(self, route);
-        }
-        let around = self.under_settings_of(plan.epoch(), route, write);
-        if around && plan.class.self_committing && self.status == TransactionStatus::Idle && self.bound_in_batch == Bound::Nothing
-        {
-            // What a procedure does behind an Execute in a batch it cannot commit, from Postgres 18 on. Two statements in one
-            // Query end the transaction of the batch whatever the version, and neither a block nor what was skipped.
+        let around = self.under_settings_of(plan.epoch(), &plan.class, route, write);
+        let differs = plan.class.self_committing || plan.class.kind == Kind::Declare;
+        if around && differs && self.status == TransactionStatus::Idle && self.bound_in_batch == Bound::Nothing {
+            // What a procedure does behind an Execute in a batch it cannot commit, from Postgres 18 on, and DECLARE is not refused
+            // there. Two statements in one Query end the transaction of the batch whatever the version, and neither a block nor
+            // what was skipped.
             self.query_in_batch(b"SELECT;SELECT", route);
         }
     }
@@ -74,10 +80,11 @@ impl Engine {
     pub(super) fn under_settings_of(
         &mut self,
         epoch: u64,
+        class: &Statement,
         route: &mut Route<'_>,
         parse: impl FnOnce(&mut Self, &mut Route<'_>),
     ) -> bool {
-        let around = self.settings_around(epoch);
+        let around = if bears_none_in_front(class) { None } else { self.settings_around(epoch, class) };
         if let Some((then, _)) = &around {
             self.set_for_parse(then, route);
         }
@@ -98,13 +105,15 @@ impl Engine {
         self.shared.plans.intern(plan.text(), plan.types(), self.session.epoch, &plan.class)
     }
 
-    /// Whether the settings under which it was parsed are those of now, or known, or nothing to it.
+    /// Whether the settings under which it was parsed are those of now, or nothing to it, or known and can be set.
     pub(super) fn can_be_prepared(&self, plan: &Plan) -> bool {
-        !plan.class.analysed || plan.epoch() == self.session.epoch || self.settings_around(plan.epoch()).is_some()
+        let around = || self.settings_around(plan.epoch(), &plan.class);
+        let can_be_set = |(then, _): (Values, Values)| then.is_empty() || !bears_none_in_front(&plan.class);
+        plan.epoch() == self.session.epoch || around().is_some_and(can_be_set)
     }
 
-    /// The settings of then, and those of now, where they differ. None: they do not, or are not known.
-    fn settings_around(&self, epoch: u64) -> Option<(Values, Values)> {
+    /// The settings of then, and those of now, where they differ and the statement minds. None: they do not, or are not known.
+    fn settings_around(&self, epoch: u64, class: &Statement) -> Option<(Values, Values)> {
         if epoch == self.session.epoch {
             return None;
         }
@@ -116,6 +125,9 @@ impl Engine {
         };
         let mut values = (Values::new(), Values::new());
         for (name, _) in then.iter().chain(now.iter()) {
+            if !class.analysed && !AT_READING.contains(&&**name) {
+                continue;
+            }
             let (before, after) = (find(&then, name)?, find(&now, name)?);
             if before != after && values.0.iter().all(|(known, _)| known != name) {
                 values.0.push((name.clone(), before));
@@ -158,6 +170,9 @@ impl Engine {
         let now = self.session.epoch;
         if pending == now || self.shared.settings.at_parse(pending).is_some() {
             return;
+        }
+        if let Some(unnamed) = self.session.statements.unnamed.as_mut().filter(|unnamed| unnamed.epoch == pending) {
+            unnamed.epoch = now;
         }
         let meanwhile: Vec<(Box<[u8]>, Arc<Plan>)> = self
             .session

@@ -339,19 +339,19 @@ impl Engine {
     /// The server's unnamed statement becomes the client's, or none if the client has none.
     fn provide_unnamed(&mut self, route: &mut Route<'_>) {
         let wanted = self.session.statements.unnamed.as_ref();
-        let wanted = wanted.map(|unnamed| (unnamed.id, if unnamed.class.analysed { unnamed.epoch } else { self.session.epoch }));
+        let wanted = wanted.map(|unnamed| (unnamed.id, unnamed.epoch, Arc::clone(&unnamed.class)));
         let Some(server) = self.server.as_mut() else { return };
-        let (id, before) = (wanted.map(|(id, _)| id), server.unnamed);
+        let (id, before) = (wanted.as_ref().map(|(id, ..)| *id), server.unnamed);
         if before == id {
             return;
         }
         server.unnamed = id;
         let undo = Undo::UnnamedInjected { server: before };
         route.settle(&mut self.server_out);
-        let Some((_, epoch)) = wanted else {
+        let Some((_, epoch, class)) = wanted else {
             return inject_close(server, b"", Some(undo), &mut self.server_out);
         };
-        self.under_settings_of(epoch, route, |engine, _| {
+        self.under_settings_of(epoch, &class, route, |engine, _| {
             let (Some(unnamed), Some(server)) = (engine.session.statements.unnamed.as_ref(), engine.server.as_mut()) else {
                 return;
             };

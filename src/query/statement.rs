@@ -297,7 +297,7 @@ pub struct Statement {
     pub self_committing: bool,
     /// It may leave code behind that later statements run without naming it: a trigger, a view, a default, another body of a function.
     pub hides_code: bool,
-    /// It is analysed when it is prepared, and its literals fold then. False of a statement that is only read, as VACUUM is.
+    /// It is analysed when it is prepared, and its literals fold then. False of a statement that is only read then, as VACUUM is.
     pub analysed: bool,
 }
 
