@@ -63,8 +63,9 @@ impl LoginContext {
 pub enum Outcome {
     /// The client is who it says.
     Session(LoggedIn),
-    /// The connection asked to cancel another's query, and is closed without an answer.
-    Cancel(BackendKey),
+    /// The connection asked to cancel another's query. It is closed without an answer, and not before that is done: until then its
+    /// client sends nothing that must not be cancelled.
+    Cancel(BackendKey, Stream),
     /// The peer left without saying anything: a port probe, or a TLS-capable client that turned away.
     Closed,
 }
@@ -110,7 +111,7 @@ pub async fn login(stream: Stream, peer: Peer, context: &LoginContext) -> Result
     loop {
         match session.run().await {
             Ok(Next::Encrypt(acceptor)) => session = session.encrypt(&acceptor, false).await?,
-            Ok(Next::Cancel(key)) => return Ok(Outcome::Cancel(key)),
+            Ok(Next::Cancel(key)) => return Ok(Outcome::Cancel(key, session.stream)),
             Ok(Next::Closed) => return Ok(Outcome::Closed),
             Ok(Next::Enter(startup)) => return session.enter(startup).map(Outcome::Session),
             Err(error) => {

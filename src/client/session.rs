@@ -32,9 +32,10 @@ pub(super) async fn serve(stream: Stream, peer: Peer, context: Arc<LoginContext>
     let outcome = if limit.is_zero() { Ok(attempt.await) } else { tokio::time::timeout(limit, attempt).await };
     match outcome {
         Ok(Ok(Outcome::Session(client))) => run(client, &gate, &mut entry).await,
-        Ok(Ok(Outcome::Cancel(key))) => {
+        Ok(Ok(Outcome::Cancel(key, stream))) => {
             gate.counts.clients.cancels.inc();
             gate.registry.cancel(&key).await;
+            drop(stream);
         }
         Ok(Ok(Outcome::Closed)) => {}
         Ok(Err(error)) => {

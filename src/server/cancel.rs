@@ -6,6 +6,9 @@
 //! One whose request never came to an end is closed.
 //!
 //! Requests are bounded: per server one is under way and one waits, what comes beyond that asks for the same.
+//!
+//! A client may rely on it as well that its request has arrived when its connection is closed (libpq's PQcancel waits for that): its
+//! next statement is not hit then, also where it keeps its server.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -169,8 +172,12 @@ impl Registry {
         let Some(slot) = slot else {
             return tracing::debug!(pid = key.pid, "cancel request with an unknown key");
         };
-        let Some(holding) = slot.begin() else { return };
+        let Some((holding, joins)) = slot.begin() else { return };
         let _turn = holding.turn.lock().await;
+        if joins {
+            // The turn came behind the one that it has joined: that is done.
+            return;
+        }
         // Never closed.
         let _permit = self.permits.acquire().await;
         holding.cancel().await;
@@ -346,16 +353,16 @@ impl Slot {
     /// call; the future must be run to its end.
     pub fn cancel_own(self: Arc<Self>) -> impl Future<Output = ()> + Send + 'static {
         // A client that is killed gives its server back at once: what it runs there is to end all the same.
-        let begun = self.begin().filter(|holding| holding.send());
+        let begun = self.begin().filter(|(holding, joins)| !joins && holding.send());
         async move {
-            let Some(holding) = begun else { return };
+            let Some((holding, _)) = begun else { return };
             let _turn = holding.turn.lock().await;
             holding.deliver().await;
         }
     }
 
-    /// A place in the queue of the server's cancel requests, if it is of use.
-    fn begin(&self) -> Option<Arc<Holding>> {
+    /// A place in the queue of the server's cancel requests, if it is of use. True: one that waits already does what this one asks.
+    fn begin(&self) -> Option<(Arc<Holding>, bool)> {
         let held = self.held.lock();
         if held.waiting {
             self.queued_cancel.store(true, Ordering::Release);
@@ -364,9 +371,8 @@ impl Slot {
             return None;
         }
         let holding = held.server.clone()?;
-        // One that waits already will do what this one asks.
-        let waits = std::mem::replace(&mut holding.requests.lock().waits, true);
-        (!waits).then_some(holding)
+        let joins = std::mem::replace(&mut holding.requests.lock().waits, true);
+        Some((holding, joins))
     }
 }
 

@@ -143,6 +143,24 @@ fn that_is_held_up_hits_no_innocent() {
     assert_eq!(door.cancels(), (3, 1));
 }
 
+/// Who waits for the end of its request, as libpq does, may send the next statement: in a block it has the same server.
+#[test]
+fn that_is_over_hits_nothing_more() {
+    let (door, pgdial, database) = behind(Treat::Delay(Duration::from_millis(1000)));
+    let mut client = pgdial.client(&database);
+    client.rows("begin");
+    for joined in [0, 2] {
+        client.send(&Out::new().query("select pg_sleep(0.3)").0);
+        Postgres::shared().wait_running(&database, "select pg_sleep(0.3)");
+        let others: Vec<_> = (0..joined).map(|_| cancel_from_afar(&pgdial, &client)).collect();
+        cancel(pgdial.addr(), &client.key());
+        others.into_iter().for_each(|request| request.join().unwrap());
+        assert_eq!(sqlstate(&client.until_ready(1)), None, "it ended before the request arrived");
+        assert_eq!(client.value("select pg_sleep(1.5)::text || 'untouched'"), "untouched");
+    }
+    assert!(matches!(door.cancels(), (2 | 3, 1)));
+}
+
 #[test]
 fn that_never_arrives_costs_the_server() {
     let (door, pgdial, database) = behind(Treat::Swallow);

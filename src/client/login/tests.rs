@@ -263,7 +263,7 @@ async fn requests_before_the_startup_packet() {
     packets::cancel(&key, &mut cancel);
 
     let (answer, outcome) = raw(context("trust", ""), &cancel).await;
-    assert!(answer.is_empty() && matches!(outcome, Ok(Outcome::Cancel(found)) if found == key));
+    assert!(answer.is_empty() && matches!(outcome, Ok(Outcome::Cancel(found, _)) if found == key));
     let (answer, outcome) = raw(context("trust", ""), b"").await;
     assert!(answer.is_empty() && matches!(outcome, Ok(Outcome::Closed)));
     let (answer, outcome) = raw(context("trust", ""), &ssl).await;
