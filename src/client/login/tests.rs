@@ -210,6 +210,11 @@ async fn raw(context: LoginContext, bytes: &[u8]) -> (Vec<u8>, Result<Outcome>) 
         let read = stream.read(&mut answer).await.unwrap();
         answer.truncate(read);
         Ok(Outcome::Session(client))
+    } else if matches!(outcome, Ok(Outcome::Cancel(..))) {
+        // Open until the request has been carried out.
+        let closed = tokio::time::timeout(Duration::from_millis(50), stream.read_to_end(&mut answer)).await;
+        assert!(closed.is_err(), "the connection of a cancel request is closed too early");
+        outcome
     } else {
         let _ = stream.read_to_end(&mut answer).await;
         outcome
