@@ -8,7 +8,8 @@
 //! Requests are bounded: per server one is under way and one waits, what comes beyond that asks for the same.
 //!
 //! A client may rely on it as well that its request has arrived when its connection is closed (libpq's PQcancel waits for that): its
-//! next statement is not hit then, also where it keeps its server.
+//! next statement is not hit then, also where it keeps its server. Unless Postgres has not taken the request within ten seconds:
+//! then nobody knows when it will.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::pg::BackendKey;
@@ -79,8 +80,11 @@ pub struct Holding {
 struct Requests {
     /// One is in the queue.
     waits: bool,
-    /// One is on its way.
-    sent: bool,
+    /// The number of the last one that got a place in the queue, and of the last that is done with.
+    begun: u64,
+    done: u64,
+    /// So many are on their way: one of the client's, one of its end.
+    sent: u8,
     /// The client has given the server back.
     over: bool,
     /// One was sent, and nobody knows when it will arrive.
@@ -172,74 +176,114 @@ impl Registry {
         let Some(slot) = slot else {
             return tracing::debug!(pid = key.pid, "cancel request with an unknown key");
         };
-        let Some((holding, joins)) = slot.begin() else { return };
-        let _turn = holding.turn.lock().await;
-        if joins {
-            // The turn came behind the one that it has joined: that is done.
-            return;
+        match slot.begin() {
+            None => {}
+            Some(Begun::Joins(holding, number)) => holding.done(number).await,
+            Some(Begun::Waits(place)) => {
+                let holding = &place.holding;
+                let _turn = holding.turn.lock().await;
+                // Never closed.
+                let _permit = self.permits.acquire().await;
+                if let Some(sent) = holding.send(From::Client) {
+                    sent.deliver().await;
+                }
+            }
         }
-        // Never closed.
-        let _permit = self.permits.acquire().await;
-        holding.cancel().await;
     }
 }
 
 impl Holding {
-    /// The client's query is cancelled, if it still has the server.
-    async fn cancel(&self) {
-        if self.send() {
-            self.deliver().await;
-        }
-    }
-
-    /// After [`Holding::send`] has said that it may be done.
-    async fn deliver(&self) {
-        let sent = Sent(self);
-        match tokio::time::timeout(LIMIT, cancel(&self.target, &self.key, self.encrypted)).await {
-            Ok(Ok(())) => sent.arrived(),
-            Ok(Err(error)) => tracing::warn!(%error, "cancel request failed"),
-            Err(_) => tracing::warn!("cancel request timed out"),
-        }
-    }
-
-    /// From here on the server is not given to anybody else. False: the client has no use for it any more.
-    fn send(&self) -> bool {
+    /// From here on the server is not given to anybody else. `None`: the client has no use for it any more.
+    fn send(self: &Arc<Self>, from: From) -> Option<Sent> {
         let mut requests = self.requests.lock();
-        requests.waits = false;
-        requests.sent = !requests.over;
-        requests.sent
+        requests.waits &= from == From::End;
+        if requests.over {
+            return None;
+        }
+        requests.sent += 1;
+        Some(Sent { holding: Arc::clone(self), arrived: false })
     }
 
     /// Returns when no cancel request is under way. False: one may still arrive, and the server must be closed.
     pub async fn settled(&self) -> bool {
+        self.until(|requests| requests.sent == 0).await;
+        !self.requests.lock().adrift
+    }
+
+    /// Returns when the request of that number is done with.
+    async fn done(&self, number: u64) {
+        self.until(|requests| requests.done >= number).await;
+    }
+
+    async fn until(&self, holds: impl Fn(&Requests) -> bool) {
         loop {
             let notified = self.settled.notified();
-            {
-                let requests = self.requests.lock();
-                if !requests.sent {
-                    return !requests.adrift;
-                }
+            if holds(&self.requests.lock()) {
+                return;
             }
             notified.await;
         }
     }
 }
 
-/// A request that is on its way. What is dropped before it has arrived is adrift.
-struct Sent<'a>(&'a Holding);
+/// Who has a server's work cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum From {
+    /// The client, by a cancel request.
+    Client,
+    /// Its end. It waits for no place: the server is given back at once.
+    End,
+}
 
-impl Sent<'_> {
-    fn arrived(self) {
-        self.0.requests.lock().sent = false;
+/// What becomes of a cancel request.
+enum Begun {
+    /// It has a place in the server's queue.
+    Waits(Place),
+    /// The one of this number, which waits already, does what it asks.
+    Joins(Arc<Holding>, u64),
+}
+
+/// A place in the queue, and the end of it.
+struct Place {
+    holding: Arc<Holding>,
+    number: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut requests = self.holding.requests.lock();
+        // Dropped while it waits, it makes room for another.
+        requests.waits &= requests.begun != self.number;
+        requests.done = requests.done.max(self.number);
+        drop(requests);
+        self.holding.settled.notify_waiters();
     }
 }
 
-impl Drop for Sent<'_> {
+/// A request that is on its way. What is dropped before it has arrived is adrift.
+struct Sent {
+    holding: Arc<Holding>,
+    arrived: bool,
+}
+
+impl Sent {
+    async fn deliver(mut self) {
+        let holding = &self.holding;
+        match tokio::time::timeout(LIMIT, cancel(&holding.target, &holding.key, holding.encrypted)).await {
+            Ok(Ok(())) => self.arrived = true,
+            Ok(Err(error)) => tracing::warn!(%error, "cancel request failed"),
+            Err(_) => tracing::warn!("cancel request timed out"),
+        }
+    }
+}
+
+impl Drop for Sent {
     fn drop(&mut self) {
-        let mut requests = self.0.requests.lock();
-        requests.adrift |= std::mem::take(&mut requests.sent);
+        let mut requests = self.holding.requests.lock();
+        requests.sent -= 1;
+        requests.adrift |= !self.arrived;
         drop(requests);
-        self.0.settled.notify_waiters();
+        self.holding.settled.notify_waiters();
     }
 }
 
@@ -296,7 +340,7 @@ impl Slot {
         let holding = self.held.lock().server.take()?;
         let mut requests = holding.requests.lock();
         requests.over = true;
-        let open = requests.sent || requests.adrift;
+        let open = requests.sent > 0 || requests.adrift;
         drop(requests);
         open.then_some(holding)
     }
@@ -353,16 +397,17 @@ impl Slot {
     /// call; the future must be run to its end.
     pub fn cancel_own(self: Arc<Self>) -> impl Future<Output = ()> + Send + 'static {
         // A client that is killed gives its server back at once: what it runs there is to end all the same.
-        let begun = self.begin().filter(|(holding, joins)| !joins && holding.send());
+        let sent = self.holding().and_then(|(holding, _)| holding.send(From::End));
         async move {
-            let Some((holding, _)) = begun else { return };
+            let Some(sent) = sent else { return };
+            let holding = Arc::clone(&sent.holding);
             let _turn = holding.turn.lock().await;
-            holding.deliver().await;
+            sent.deliver().await;
         }
     }
 
-    /// A place in the queue of the server's cancel requests, if it is of use. True: one that waits already does what this one asks.
-    fn begin(&self) -> Option<(Arc<Holding>, bool)> {
+    /// The client's server, if a cancel request is of use, and the lock under which it has that.
+    fn holding(&self) -> Option<(Arc<Holding>, MutexGuard<'_, Held>)> {
         let held = self.held.lock();
         if held.waiting {
             self.queued_cancel.store(true, Ordering::Release);
@@ -371,8 +416,22 @@ impl Slot {
             return None;
         }
         let holding = held.server.clone()?;
-        let joins = std::mem::replace(&mut holding.requests.lock().waits, true);
-        Some((holding, joins))
+        Some((holding, held))
+    }
+
+    /// A place in the queue of the server's cancel requests, if it is of use.
+    fn begin(&self) -> Option<Begun> {
+        let (holding, _held) = self.holding()?;
+        let mut requests = holding.requests.lock();
+        if std::mem::replace(&mut requests.waits, true) {
+            let number = requests.begun;
+            drop(requests);
+            return Some(Begun::Joins(holding, number));
+        }
+        requests.begun += 1;
+        let number = requests.begun;
+        drop(requests);
+        Some(Begun::Waits(Place { holding, number }))
     }
 }
 
@@ -386,3 +445,6 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 const VIRTUAL: i32 = 0x4000_0000;
 const MAX_UNDER_WAY: usize = 64;
 const LIMIT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;
